@@ -1,0 +1,186 @@
+"""Is this installation usable, on which devices, how fast: the lines of ``crank2-unet check``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .errors import Crank2UnetError
+
+REQUIRED = ("numpy", "scipy", "gemmi", "jinja2", "matplotlib")
+# distributions that all install the same Python package: whichever came last overwrote the others
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+ENOUGH_MEMORY = 2.0  # GB; six maps of 400 x 400 x 400 points take 1.5
+CRANK2_PLACES = (
+    "share/ccp4i2/pipelines/crank2/crank2/crank2.py",
+    "lib/python3*/site-packages/ccp4i2/pipelines/crank2/crank2/crank2.py",
+)
+
+
+@dataclass(frozen=True)
+class CheckLine:
+    """One thing that was looked at.
+
+    ``status`` is "ok", "warning" (works, with a limit), "missing" (absent, and segmentation works
+    without it) or "error" (segmentation cannot run); ``detail`` says what was found or what to do.
+    """
+
+    name: str
+    status: str
+    detail: str
+
+
+def check_installation(model_path: str | Path | None = None) -> list[CheckLine]:
+    """Look at everything that segmentation needs, then at what it can be used with.
+
+    The network is started on each device and run on one window, which takes seconds.
+
+    Parameters
+    ----------
+    model_path : model card; default: the packaged one.
+    """
+    lines = [CheckLine("python", "ok", platform.python_version())]
+    lines += [_package(name) for name in REQUIRED] + [_runtime()]
+    if exit_status(lines) == 0:  # otherwise the network cannot even be imported
+        lines += _network(model_path)
+    return lines + [_cores(), _memory(), _parrot(), _ccp4(), _crank2()]
+
+
+def exit_status(lines: list[CheckLine]) -> int:
+    """0 if segmentation can run, else 1."""
+    return int(any(line.status == "error" for line in lines))
+
+
+def render(lines: list[CheckLine]) -> str:
+    """The lines as text, the last one "ready" or one sentence on what is wrong."""
+    width = max(len(line.name) for line in lines)
+    text = [f"{line.status:8} {line.name:{width}}  {line.detail}" for line in lines]
+    errors = [line for line in lines if line.status == "error"]
+    verdict = f"not ready: {errors[0].name}: {errors[0].detail}" if errors else "ready"
+    return "\n".join([*text, verdict])
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _package(name: str) -> CheckLine:
+    version = _version(name)
+    if version is None:
+        return CheckLine(name, "error", f"not installed; install it with 'pip install {name}'.")
+    return CheckLine(name, "ok", version)
+
+
+def _runtime() -> CheckLine:
+    """Exactly one distribution of ONNX Runtime must be installed."""
+    found = {name: version for name in RUNTIMES if (version := _version(name))}
+    if len(found) == 1:
+        name, version = found.popitem()
+        return CheckLine("onnxruntime", "ok", f"{version} ({name})")
+    if found:
+        names = " and ".join(found)
+        return CheckLine("onnxruntime", "error",
+                         f"{names} are installed together and overwrite each other. Run "
+                         f"'pip uninstall {' '.join(found)}', then install the one you want.")
+    return CheckLine("onnxruntime", "error", "not installed; install it with "
+                     "'pip install onnxruntime', or onnxruntime-gpu for CUDA.")
+
+
+def _network(model_path: str | Path | None) -> list[CheckLine]:
+    """The model's files, then each device."""
+    from .network import ModelCard
+
+    try:
+        card = ModelCard.read(model_path)
+    except Crank2UnetError as error:
+        return [CheckLine("model", "error", str(error))]
+    model = CheckLine("model", "ok", f"{card.name} {card.version}, sha256 {card.sha256[:12]}, {card.onnx}")
+    return [model, _device(model_path, "cpu"), _cuda(model_path)]
+
+
+def _cuda(model_path: str | Path | None) -> CheckLine:
+    """CUDA: present only if the runtime was built for it, and usable only if a session starts."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return CheckLine("cuda", "missing", "this ONNX Runtime was built without CUDA; for a GPU "
+                         "replace the package onnxruntime by onnxruntime-gpu.")
+    return _device(model_path, "cuda")
+
+
+def _device(model_path: str | Path | None, device: str) -> CheckLine:
+    """Start the network, which runs its self-test, and time one window."""
+    import numpy as np
+
+    from .network import SolventNet
+
+    try:
+        net = SolventNet.load(model_path, device)
+    except Crank2UnetError as error:
+        # without a GPU the network runs on the CPU; without a CPU session it does not run
+        return CheckLine(device, "error" if device == "cpu" else "warning", str(error))
+    channels, size = net.card.self_test["shape"][0], net.card.window
+    window = np.zeros((1, channels, size, size, size), np.float32)
+    net.logits(window)  # the first run of a size also plans it
+    start = time.perf_counter()
+    net.logits(window)
+    seconds = time.perf_counter() - start
+    return CheckLine(device, "ok", f"{net.device.provider}, {net.device.threads} threads, self-test "
+                     f"passed, {seconds:.2f} s for a window of {size} x {size} x {size} points")
+
+
+def _cores() -> CheckLine:
+    total = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    return CheckLine("cores", "ok", f"{usable} usable of {total}")
+
+
+def _memory(meminfo: str = "/proc/meminfo") -> CheckLine:
+    try:
+        rows = dict(row.split(":", 1) for row in Path(meminfo).read_text().splitlines())
+        free = int(rows["MemAvailable"].split()[0]) / 1e6  # the file counts in kB
+    except (OSError, KeyError, ValueError):
+        return CheckLine("memory", "ok", "free memory is not known on this system")
+    status = "ok" if free >= ENOUGH_MEMORY else "warning"
+    return CheckLine("memory", status, f"{free:.1f} GB free")
+
+
+def _parrot() -> CheckLine:
+    path = shutil.which("cparrot")
+    if path is None and os.environ.get("CCP4"):
+        path = shutil.which("cparrot", path=str(Path(os.environ["CCP4"]) / "bin"))
+    if path is None:
+        return CheckLine("parrot", "missing", "no cparrot on PATH or in $CCP4/bin; the built-in "
+                         "density modification works without it")
+    return CheckLine("parrot", "ok", path)
+
+
+def _ccp4() -> CheckLine:
+    folder = os.environ.get("CCP4")
+    if not folder:
+        return CheckLine("ccp4", "missing", "$CCP4 is not set; needed only for Crank2 and Parrot")
+    if not Path(folder).is_dir():
+        return CheckLine("ccp4", "warning", f"$CCP4 is {folder}, which does not exist. Set up CCP4 again.")
+    return CheckLine("ccp4", "ok", folder)
+
+
+def _crank2() -> CheckLine:
+    """Crank2 as a script of CCP4 or as a Python package; nothing of it is imported."""
+    for pattern in CRANK2_PLACES if os.environ.get("CCP4") else ():
+        for path in Path(os.environ["CCP4"]).glob(pattern):
+            return CheckLine("crank2", "ok", str(path))
+    for package in ("crank2", "ccp4i2"):
+        spec = importlib.util.find_spec(package)
+        if spec is not None:
+            return CheckLine("crank2", "ok", f"package {package}, {spec.origin or 'namespace'}")
+    return CheckLine("crank2", "missing", "found neither in $CCP4 nor as a Python package; needed "
+                     "only to use the masks inside Crank2")

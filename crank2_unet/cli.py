@@ -1,0 +1,264 @@
+"""Command line: ``crank2-unet`` and ``python -m crank2_unet``.
+
+Only the standard library is imported here at the top, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+
+from . import __version__
+from .errors import Crank2UnetError
+
+_DATA = """columns: those not named are found by their types; if there are several sets, the program
+lists them and asks.  Labels are comma-separated; Clipper paths such as '/*/*/[F,SIGF]' work too."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Returns
+    -------
+    0 if all is well, 1 after an error (one message on stderr), 2 for a wrong command line.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="WARNING: %(message)s", level=logging.WARNING)
+    try:
+        return options.run(options) or 0
+    except Crank2UnetError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("ERROR: interrupted; no result was written.", file=sys.stderr)
+    except MemoryError:
+        print("ERROR: not enough memory for this crystal; no result was written. Use a machine "
+              "with more memory.", file=sys.stderr)
+    except Exception as error:  # a bug: say so, and leave the details to --debug
+        if options.debug:
+            traceback.print_exc()
+        print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
+              "report it with the output of the same command and --debug.", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="crank2-unet", description="Solvent masks from a U-net, for density modification.")
+    parser.add_argument("--version", action="version", version=f"crank2-unet {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show where an internal error happened")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_segment(commands)
+    _add_dm(commands)
+    _add_phase(commands)
+    _add_check(commands)
+    _add_model(commands)
+    return parser
+
+
+def _add_segment(commands) -> None:
+    parser = _command(commands, "segment", _run_segment, "mask and solvent content of a map", """
+Segments the map of an MTZ file: map coefficients (F,PHI), or amplitudes with Hendrickson-Lattman
+coefficients, or with phases and figures of merit.  Writes mask.ccp4 (1 = solvent), probability.ccp4,
+mask.mtz (FMSK, PHMSK), result.json and report.html.""")
+    parser.add_argument("mtzin", metavar="IN.mtz", help="phased data or map coefficients")
+    _add_output(parser)
+    _add_columns(parser)
+    _add_content(parser)
+    _add_network(parser)
+
+
+def _add_dm(commands) -> None:
+    parser = _command(commands, "dm", _run_dm, "density modification with a mask for every cycle", """
+Improves experimental phases by solvent flattening, histogram matching and phase combination, with
+the solvent mask renewed in every cycle.  Writes dm.mtz (input columns and FWT, PHWT, FOM, HLA-HLD),
+mask.ccp4, result.json and report.html.""")
+    parser.add_argument("mtzin", metavar="IN.mtz", help="amplitudes with experimental phases")
+    _add_output(parser)
+    parser.add_argument("--mask", default="unet", metavar="unet|variance|FILE.ccp4",
+                        help="where masks come from: the network (default), local variance (the "
+                             "classical way), or a map with 1 = solvent that is used in all cycles")
+    parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--engine", choices=["auto", "embedded"], default="auto",
+                        help="program that modifies the density; auto takes the embedded engine")
+    _add_columns(parser)
+    _add_content(parser)
+    _add_network(parser)
+
+
+def _add_phase(commands) -> None:
+    parser = _command(commands, "phase", _run_phase, "SAD phases from measured data and known sites", """
+Phases F(+), F(-) or I(+), I(-) with known sites of one anomalous scatterer; occupancies, B factors,
+positions and errors are refined.  Writes phased.mtz (F, SIGF, HLA-HLD, PHIB, FOM), sites.pdb,
+result.json and report.html.""")
+    parser.add_argument("mtzin", metavar="IN.mtz", help="Friedel mates: F(+), F(-) or I(+), I(-)")
+    _add_output(parser)
+    parser.add_argument("--sites", required=True, metavar="SITES.pdb",
+                        help="every atom in it is taken as a site")
+    parser.add_argument("--element", required=True, metavar="Se", help="of the sites")
+    parser.add_argument("--wavelength", type=float, metavar="A",
+                        help="for theoretical f' and f''; default: that of the MTZ file")
+    parser.add_argument("--f-prime", type=float, metavar="E", help="f' in electrons")
+    parser.add_argument("--f-double-prime", type=float, metavar="E", help="f'' in electrons")
+    parser.add_argument("--hand", choices=["given", "both"], default="given",
+                        help="both: also phase the other hand of the sites")
+    parser.add_argument("--cycles", type=int, default=5, metavar="N",
+                        help="of site refinement; default: 5")
+    parser.add_argument("--colin-fpm", metavar="F+,SIGF+,F-,SIGF-", help="columns of amplitudes")
+    parser.add_argument("--colin-ipm", metavar="I+,SIGI+,I-,SIGI-", help="columns of intensities")
+
+
+def _add_check(commands) -> None:
+    parser = _command(commands, "check", _run_check, "is this installation usable?", """
+Reports versions, the model and its self-test, the devices that really start, seconds for one window,
+and whether Parrot, CCP4 and Crank2 are found.""")
+    parser.add_argument("--model", metavar="CARD.json", help="model card; default: the packaged one")
+
+
+def _add_model(commands) -> None:
+    commands.add_parser("model", help="prepare, train, evaluate, export the network", add_help=False,
+                        description="Commands for those who train networks.").set_defaults(
+                            run=lambda options: 0)
+
+
+def _command(commands, name: str, run, summary: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=text.strip(), epilog=_DATA if
+                                 name in ("segment", "dm") else None)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_output(parser) -> None:
+    parser.add_argument("-o", "--output", metavar="DIR", required=True,
+                        help="folder of the results; made if need be")
+
+
+def _add_columns(parser) -> None:
+    group = parser.add_argument_group("columns of the MTZ file")
+    group.add_argument("--colin-fo", metavar="F,SIGF", help="observed amplitudes")
+    group.add_argument("--colin-hl", metavar="A,B,C,D", help="Hendrickson-Lattman coefficients")
+    group.add_argument("--colin-phifom", metavar="PHI,FOM", help="phase and figure of merit")
+    group.add_argument("--colin-fc", metavar="F,PHI", help="coefficients of the starting map")
+
+
+def _add_content(parser) -> None:
+    group = parser.add_argument_group("content of the crystal").add_mutually_exclusive_group()
+    group.add_argument("--seq", metavar="FILE", help="sequence of one copy, FASTA or PIR")
+    group.add_argument("--residues", type=int, metavar="N", help="residues of one copy")
+    parser.add_argument("--solvent-content", type=float, metavar="X",
+                        help="fixes the solvent content, 0-1; default: estimated")
+
+
+def _add_network(parser) -> None:
+    group = parser.add_argument_group("network")
+    group.add_argument("--model", metavar="CARD.json", help="model card; default: the packaged one")
+    group.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto",
+                       help="auto: the GPU if it really starts, else the CPU")
+    group.add_argument("--threads", type=int, metavar="N",
+                       help="CPU threads; default: the cores this process may use")
+
+
+def _run_segment(options) -> None:
+    from . import jobs
+
+    with _progress("segmenting") as progress:
+        result = jobs.run_segment(options.mtzin, options.output, _columns(options),
+                                  _content(options), _choice(options), progress)
+    _print_solvent(result)
+    _print_end(options)
+
+
+def _run_dm(options) -> None:
+    from . import jobs
+
+    with _progress("modifying density") as progress:
+        result = jobs.run_dm(options.mtzin, options.output, _columns(options), _content(options),
+                             _choice(options), options.mask, options.cycles, progress)
+    _print_solvent(result)
+    print(f"Mask:             {options.mask}, in each of {options.cycles} cycles, "
+          "by the embedded engine")
+    print(f"Figure of merit:  {result['cycles'][-1]['fom']:.3f}")
+    _print_end(options)
+
+
+def _run_phase(options) -> None:
+    from . import jobs
+    from .sad import Scatterer
+
+    scatterer = options.element.capitalize()
+    if (options.f_prime is None) != (options.f_double_prime is None):
+        raise Crank2UnetError("Give both --f-prime and --f-double-prime, or neither.")
+    if options.f_prime is not None:
+        scatterer = Scatterer(scatterer, options.f_prime, options.f_double_prime)
+    with _progress("phasing") as progress:
+        result = jobs.run_phase(options.mtzin, options.output, options.sites, scatterer,
+                                options.hand, options.colin_fpm, options.colin_ipm,
+                                options.wavelength, options.cycles, progress)
+    used = result["scatterer"]
+    print(f"Scatterer:        {used['element']}, f' = {used['f_prime']:.2f}, "
+          f"f'' = {used['f_double_prime']:.2f}")
+    for hand in result["phasing"]["hands"]:
+        print(f"Figure of merit:  {hand['statistics']['fom']:.3f} "
+              f"({hand['hand']} hand, {hand['spacegroup']}, {hand['outputs']['mtz']})")
+    _print_end(options)
+
+
+def _run_check(options) -> int:
+    from .check import check_installation, render
+
+    lines = check_installation(options.model)
+    print(render(lines))
+    return int(any(line.status == "error" for line in lines))
+
+
+def _columns(options):
+    from .jobs import Columns
+
+    return Columns(options.colin_fo, options.colin_hl, options.colin_phifom, options.colin_fc)
+
+
+def _content(options):
+    from .jobs import Content
+
+    return Content(options.seq, options.residues, options.solvent_content)
+
+
+def _choice(options):
+    from .jobs import NetworkChoice
+
+    return NetworkChoice(options.model, options.device, options.threads)
+
+
+class _progress:
+    """A progress line on stderr; one line each 5 seconds where stderr is a log file."""
+
+    def __init__(self, what: str):
+        self._what = what
+
+    def __enter__(self):
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=self._what, mininterval=0.2 if sys.stderr.isatty() else 5.0)
+        return self._update
+
+    def _update(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+
+
+def _print_solvent(result: dict) -> None:
+    solvent, device = result["solvent_content"], result["device"]
+    print(f"Input columns:    {'; '.join(result['input']['labels'].values())}")
+    print(f"Solvent content:  {solvent['value']:.3f} (from: {solvent['rule']}"
+          + (f"; network alone: {solvent['unet_expected']:.3f})" if device else ")"))
+    if device:
+        print(f"Network:          {result['model']['name']} {result['model']['version']} "
+              f"on {device['used']}")
+
+
+def _print_end(options) -> None:
+    print(f"Results in {options.output}; open report.html there.")

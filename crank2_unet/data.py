@@ -1,0 +1,48 @@
+"""What density modification and phasing start from, laid out over the complete reflection list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .reflections import Reflections
+
+
+@dataclass(frozen=True)
+class PhasedData:
+    """Amplitudes with experimental phase information.
+
+    Parameters
+    ----------
+    reflections : complete list of n reflections.
+    f, sigf : (n,) observed amplitudes and standard uncertainties; NaN = unmeasured.
+    hl : (n, 4) experimental Hendrickson-Lattman coefficients; 0 = no phase information.
+    coefficients : (n,) complex coefficients of the starting map; 0 where there are none.
+    """
+
+    reflections: Reflections
+    f: np.ndarray
+    sigf: np.ndarray
+    hl: np.ndarray
+    coefficients: np.ndarray
+
+
+@dataclass(frozen=True)
+class AnomalousData:
+    """Amplitudes of Friedel mates.
+
+    Parameters
+    ----------
+    reflections : complete list of n reflections.
+    f_plus, sigf_plus, f_minus, sigf_minus : (n,); NaN = unmeasured.  A centric reflection, whose
+        mates are equal, has its value in ``f_plus`` and NaN in ``f_minus``.
+    wavelength : Angstrom, or None if the file does not say.
+    """
+
+    reflections: Reflections
+    f_plus: np.ndarray
+    sigf_plus: np.ndarray
+    f_minus: np.ndarray
+    sigf_minus: np.ndarray
+    wavelength: float | None

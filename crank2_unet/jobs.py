@@ -1,0 +1,360 @@
+"""Jobs of the command line: read files, run the pipeline, write maps, result.json and report.html.
+
+The contents of result.json are described in docs/result.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Iterator
+
+import gemmi
+import numpy as np
+
+from . import __version__
+from .errors import InputError
+from .grids import asymmetric_unit, density_map, like, read_map, structure_factors, write_map
+from .masks import cut_at_fraction, variance_weights
+from .matthews import Composition
+from .modification import ModificationResult, modify_density
+from .mtz import Input, read_anomalous, read_phased, write_mtz
+from .network import SolventNet
+from .output import staged, write_json
+from .phases import to_complex
+from .pipeline import Progress, Segmentation, fixed_weights, segment, unet_weights
+from .reflections import Reflections
+from .report import SCHEMA, ReportMaps, write_report
+from .sad import SadResult, Scatterer, other_hand, phase_sad
+
+_log = logging.getLogger(__name__)
+# free flags and anomalous data; older amplitudes and phases would make the new ones ambiguous
+_KEPT_WHEN_PHASED = "IGLKMD"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Column labels given by the user; None = found by type."""
+
+    fo: str | None = None
+    hl: str | None = None
+    phifom: str | None = None
+    fc: str | None = None
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Model card, device and CPU threads asked for."""
+
+    model: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+    def load(self) -> SolventNet:
+        return SolventNet.load(self.model, self.device, self.threads)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the user knows of the crystal's content; all optional."""
+
+    sequence: str | None = None
+    residues: int | None = None
+    solvent_content: float | None = None
+
+    def composition(self) -> Composition | None:
+        if self.sequence:
+            return Composition.from_file(self.sequence)
+        return Composition.from_residues(self.residues) if self.residues else None
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self):
+        self.seconds = {}
+        self._start = time.monotonic()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+
+    def timings(self) -> dict:
+        return {**self.seconds, "total": time.monotonic() - self._start}
+
+
+class _Warnings(logging.Handler):
+    """Collects the warnings of a job for its result."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.messages = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+    def __enter__(self) -> "_Warnings":
+        logging.getLogger(__package__).addHandler(self)
+        return self
+
+    def __exit__(self, *_) -> None:
+        logging.getLogger(__package__).removeHandler(self)
+
+
+def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
+                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
+    """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, mask.mtz, result.json
+    and report.html, and returns the result.
+
+    Raises
+    ------
+    Crank2UnetError : nothing is left under the final names.
+    """
+    clock = _Clock()
+    with _Warnings() as warnings, staged(folder) as stage:
+        with clock.stage("read"):
+            given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc,
+                                need_phases=False)
+            net = choice.load()
+            _warn_of_domain(given.data.reflections, net)
+        with clock.stage("network"):
+            found = segment(given.data, net, content.composition(), content.solvent_content,
+                            progress)
+        with clock.stage("write"):
+            _write_masks(stage, given, found)
+        outputs = {"mask": "mask.ccp4", "probability": "probability.ccp4",
+                   "mask_coefficients": "mask.mtz"}
+        result = _result("segment", given, net, clock, warnings, outputs) | {
+            "solvent_content": found.solvent.to_json(), "mask": _describe_mask(found)}
+        maps = ReportMaps(found.density, found.probability, found.mask)
+        _finish(stage, result, maps)
+    return result
+
+
+def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
+           choice: NetworkChoice = NetworkChoice(), mask: str = "unet", cycles: int = 10,
+           progress: Progress | None = None) -> dict:
+    """Density modification with the mask renewed in every cycle; writes dm.mtz, mask.ccp4,
+    result.json and report.html, and returns the result.
+
+    Parameters
+    ----------
+    mask : "unet", "variance" (local variance, the classical mask) or a CCP4 map with 1 = solvent,
+        which is used in every cycle.
+    cycles : of density modification, 1 or more.
+
+    Raises
+    ------
+    Crank2UnetError : nothing is left under the final names.
+    """
+    if cycles < 1:
+        raise InputError(f"The number of cycles is {cycles}. Give 1 or more.")
+    clock = _Clock()
+    with _Warnings() as warnings, staged(folder) as stage:
+        with clock.stage("read"):
+            given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
+            file_mask = None if mask in ("unet", "variance") else _read_mask(mask, given)
+            net = choice.load() if file_mask is None else None
+        entries = {}
+        probability = None
+        with clock.stage("network"):
+            if file_mask is not None:
+                weights = fixed_weights(file_mask)
+                entries["solvent_content"] = {"value": float(file_mask.array.mean()), "rule": "file"}
+            else:
+                _warn_of_domain(given.data.reflections, net)
+                found = segment(given.data, net, content.composition(), content.solvent_content)
+                probability = found.probability
+                entries["solvent_content"] = found.solvent.to_json()
+                entries["mask"] = _describe_mask(found)
+                weights = (unet_weights(given.data, net, found.solvent.value) if mask == "unet"
+                           else variance_weights(found.solvent.value))
+        with clock.stage("modification"):
+            modified = modify_density(given.data, weights, cycles, progress)
+        with clock.stage("write"):
+            names = _write_modified(stage / "dm.mtz", given, modified)
+            solvent = cut_at_fraction(modified.weights, entries["solvent_content"]["value"],
+                                      lowest=False)
+            write_map(solvent, stage / "mask.ccp4")
+        outputs = {"mtz": "dm.mtz", "mask": "mask.ccp4", "columns": names}
+        result = _result("dm", given, net, clock, warnings, outputs) | entries | {
+            "engine": "embedded", "mask_source": mask,
+            "cycles": [asdict(cycle) for cycle in modified.cycles]}
+        density = density_map(given.data.reflections, modified.coefficients,
+                              given.data.reflections.d_min / 3)
+        _finish(stage, result, ReportMaps(density, probability and modified.weights, solvent))
+    return result
+
+
+def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, hands: str = "given",
+              colin_fpm: str | None = None, colin_ipm: str | None = None,
+              wavelength: float | None = None, cycles: int = 5, progress: Progress | None = None,
+              ) -> dict:
+    """SAD phases from Friedel mates and known sites; writes phased.mtz, sites.pdb, result.json and
+    report.html (with ``_other_hand`` in the names of the second hand), and returns the result.
+
+    Parameters
+    ----------
+    sites : coordinate file whose atoms are all taken as sites.
+    scatterer : element with f' and f'', or the element's symbol: then f' and f'' are the
+        theoretical values at ``wavelength``, by default that of the MTZ file.
+    hands : "given" or "both".
+    """
+    clock = _Clock()
+    with _Warnings() as warnings, staged(folder) as stage:
+        with clock.stage("read"):
+            file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
+            structure = _read_sites(sites, data.reflections)
+            scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
+        reports = []
+        with clock.stage("phasing"):
+            for hand in ("given", "other")[:2 if hands == "both" else 1]:
+                if hand == "other":
+                    structure, group = other_hand(structure, data.reflections.spacegroup)
+                    file.mtz.spacegroup = group
+                    turned = Reflections(data.reflections.cell, group, data.reflections.d_min)
+                    data = replace(data, reflections=turned)
+                phased = phase_sad(data, structure, scatterer, cycles, progress)
+                reports.append(_write_phased(stage, file, data.reflections, phased, hand))
+        result = {**_header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
+                  "input": _describe_input(mtzin, data.reflections, phased.f, labels),
+                  "scatterer": asdict(scatterer), "model": None, "device": None,
+                  "phasing": {**reports[0]["statistics"], "hands": reports}}
+        _finish(stage, result, None)
+    return result
+
+
+def _header(command: str, clock: _Clock, warnings: _Warnings, outputs: dict) -> dict:
+    return {"schema": SCHEMA, "command": command, "status": "ok",
+            "program": {"name": "crank2-unet", "version": __version__},
+            "timings": clock.timings(), "outputs": outputs, "warnings": list(warnings.messages)}
+
+
+def _result(command: str, given: Input, net: SolventNet | None, clock: _Clock, warnings: _Warnings,
+            outputs: dict) -> dict:
+    """The entries that segment and dm have in common."""
+    card = net and {"name": net.card.name, "version": net.card.version, "sha256": net.card.sha256}
+    shown = given.data.f if np.isfinite(given.data.f).any() else np.where(
+        given.data.coefficients == 0, np.nan, 1)
+    return {**_header(command, clock, warnings, outputs), "model": card,
+            "device": net and asdict(net.device),
+            "input": _describe_input(str(given.file.path), given.data.reflections, shown,
+                                     given.labels)}
+
+
+def _describe_input(path: str, reflections: Reflections, f: np.ndarray, labels: dict) -> dict:
+    measured = np.isfinite(f)
+    return {"file": str(path), "labels": labels, "cell": list(reflections.cell.parameters),
+            "spacegroup": reflections.spacegroup.xhm(), "d_min": reflections.d_min,
+            "d_max": float(reflections.d[measured].max()), "n_reflections": len(reflections),
+            "n_measured": int(measured.sum())}
+
+
+def _describe_mask(found: Segmentation) -> dict:
+    unit = asymmetric_unit(found.probability)
+    counts, edges = np.histogram(found.probability.array[unit], 50, (0.0, 1.0))
+    cutoff = 1 / (1 + np.exp(-found.solvent.cutoff))
+    return {"fraction": float(found.mask.array.mean()), "probability_cutoff": float(cutoff),
+            "histogram": {"edges": edges, "counts": counts}}
+
+
+def _warn_of_domain(reflections: Reflections, net: SolventNet) -> None:
+    """Say so if the resolution is beyond that of the training maps."""
+    low, high = net.card.d_min_range
+    if not low - 0.2 <= reflections.d_min <= high + 0.2:
+        _log.warning("The data extend to %.2f A; the network was trained on maps of %.1f-%.1f A, "
+                     "so that the mask may be unreliable.", reflections.d_min, low, high)
+
+
+def _write_masks(stage: Path, given: Input, found: Segmentation) -> None:
+    write_map(found.mask, stage / "mask.ccp4")
+    write_map(found.probability, stage / "probability.ccp4")
+    reflections = given.data.reflections
+    coefficients = structure_factors(found.mask, reflections)
+    write_mtz(stage / "mask.mtz", given.file, reflections, {
+        "FMSK": ("F", np.abs(coefficients)), "PHMSK": ("P", _degrees(coefficients))},
+        "Fourier coefficients of the solvent mask by crank2-unet", keep="")
+
+
+def _write_modified(path: Path, given: Input, modified: ModificationResult) -> dict:
+    columns = {"FWT": ("F", np.abs(modified.coefficients)),
+               "PHWT": ("P", _degrees(modified.coefficients)), "FOM": ("W", modified.fom)}
+    for letter, values in zip("ABCD", modified.hl.T):
+        columns[f"HL{letter}"] = ("A", values)
+    return write_mtz(path, given.file, given.data.reflections, columns,
+                     f"Density modification by crank2-unet {__version__}")
+
+
+def _write_phased(stage: Path, file, reflections: Reflections, phased: SadResult, hand: str) -> dict:
+    suffix = "" if hand == "given" else "_other_hand"
+    columns = {"F": ("F", phased.f), "SIGF": ("Q", phased.sigf), "PHIB": ("P", phased.phi),
+               "FOM": ("W", phased.fom)}
+    for letter, values in zip("ABCD", phased.hl.T):
+        columns[f"HL{letter}"] = ("A", values)
+    unmeasured = ~np.isfinite(phased.f)
+    columns = {label: (kind, np.where(unmeasured, np.nan, values))
+               for label, (kind, values) in columns.items()}
+    names = write_mtz(stage / f"phased{suffix}.mtz", file, reflections, columns,
+                      f"SAD phases by crank2-unet {__version__}", keep=_KEPT_WHEN_PHASED)
+    phased.sites.spacegroup_hm = reflections.spacegroup.xhm()
+    phased.sites.write_pdb(str(stage / f"sites{suffix}.pdb"))
+    outputs = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb", "columns": names}
+    return {"hand": hand, "spacegroup": reflections.spacegroup.xhm(), "outputs": outputs,
+            "statistics": phased.statistics}
+
+
+def _degrees(coefficients: np.ndarray) -> np.ndarray:
+    return np.rad2deg(np.angle(coefficients)) % 360.0
+
+
+def _read_mask(path: str, given: Input) -> gemmi.FloatGrid:
+    """A mask file of the same crystal; cells may differ by 1 % or 1 degree, as after scaling."""
+    mask = read_map(path)
+    cell, group = given.data.reflections.cell, given.data.reflections.spacegroup
+    if not mask.unit_cell.is_similar(cell, 0.01, 1.0) or mask.spacegroup.number != group.number:
+        raise InputError(f"{path} is of another crystal than the data.\n"
+                         f"  mask: {mask.unit_cell.parameters} {mask.spacegroup.xhm()}\n"
+                         f"  data: {cell.parameters} {group.xhm()}\n"
+                         "Give a mask in the cell and space group of the data.")
+    if mask.array.min() < -1e-3 or mask.array.max() > 1 + 1e-3:
+        raise InputError(f"{path} has values from {mask.array.min():g} to {mask.array.max():g}. "
+                         "Give a mask with values between 0 (protein) and 1 (solvent).")
+    return like(mask, np.clip(mask.array, 0, 1))
+
+
+def _read_sites(path: str, reflections: Reflections) -> gemmi.Structure:
+    """Sites in the crystal of the data."""
+    try:
+        structure = gemmi.read_structure(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a coordinate file: {error}.") from error
+    if not len(structure) or not structure[0].count_atom_sites():
+        raise InputError(f"{path} has no atoms. Give a PDB or mmCIF file with the sites.")
+    if structure.cell.is_crystal() and not structure.cell.is_similar(reflections.cell, 0.02, 2.0):
+        raise InputError(f"{path} has another cell than the data.\n"
+                         f"  sites: {structure.cell.parameters}\n"
+                         f"  data:  {reflections.cell.parameters}\n"
+                         "Give sites in the cell of the data.")
+    structure.cell = reflections.cell
+    structure.spacegroup_hm = reflections.spacegroup.xhm()
+    structure.setup_cell_images()
+    return structure
+
+
+def _scatterer(scatterer: Scatterer | str, wavelength: float | None, mtzin: str) -> Scatterer:
+    if isinstance(scatterer, Scatterer):
+        return scatterer
+    if not wavelength:
+        raise InputError(f"{mtzin} does not say the wavelength. Give --wavelength, or --f-prime "
+                         "and --f-double-prime.")
+    return Scatterer.at_wavelength(scatterer, wavelength)
+
+
+def _finish(stage: Path, result: dict, maps: ReportMaps | None) -> None:
+    write_json(result, stage / "result.json")
+    write_report(result, stage / "report.html", maps)

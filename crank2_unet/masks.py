@@ -1,0 +1,155 @@
+"""Solvent masks without a network: by local deviation of a map, from a model, cut and softened.
+
+In every mask 1 is solvent.  Convolutions run over the periodic cell by FFT and hold for any cell.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import gemmi
+import numpy as np
+import scipy.fft
+
+from .errors import InputError
+from .grids import asymmetric_unit, like
+
+
+def local_deviation(grid: gemmi.FloatGrid, radius: float) -> gemmi.FloatGrid:
+    """Standard deviation of a map within a sphere round each point.
+
+    Parameters
+    ----------
+    grid : map.
+    radius : of the sphere, Angstrom, in orthogonal space.
+
+    Returns
+    -------
+    Map of the local standard deviation, in the unit of ``grid`` (Wang, 1985, Methods Enzymol. 115,
+    90-112; variance form of Abrahams & Leslie, 1996, Acta Cryst. D52, 30-42).
+    """
+    # scaling first keeps the difference of two squares accurate in single precision
+    centre, scale = grid.array.mean(), grid.array.std() or 1.0
+    values = (grid.array - centre) / scale
+    sphere = scipy.fft.rfftn(_sphere(grid, radius))
+    mean, mean_square = (scipy.fft.irfftn(scipy.fft.rfftn(power) * sphere, s=grid.shape)
+                         for power in (values, values**2))
+    return like(grid, scale * np.sqrt(np.maximum(mean_square - mean**2, 0.0)))
+
+
+def _sphere(grid: gemmi.FloatGrid, radius: float) -> np.ndarray:
+    """A sphere round the origin of the periodic grid, float32, normalised to sum 1.
+
+    A sphere wider than the cell overlaps its own copies; a point then counts once for each of them.
+    """
+    orthogonal = np.array(grid.unit_cell.orth.mat.tolist()) / np.array(grid.shape)
+    # a row of the inverse matrix is normal to a set of grid planes, its length 1/spacing
+    reach = np.floor(radius * np.linalg.norm(np.linalg.inv(orthogonal), axis=1)).astype(int)
+    points = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1)
+    inside = points[np.linalg.norm(points @ orthogonal.T, axis=-1) <= radius]
+    sphere = np.zeros(grid.shape, np.float32)
+    np.add.at(sphere, tuple((inside % grid.shape).T), np.float32(1.0 / len(inside)))
+    return sphere
+
+
+def soften(mask: gemmi.FloatGrid, sigma: float) -> gemmi.FloatGrid:
+    """A mask blurred by a Gaussian of standard deviation ``sigma`` Angstrom; its mean stays."""
+    if sigma == 0:
+        return mask
+    damping = np.exp(-2.0 * (np.pi * sigma) ** 2 * _inverse_d_squared(mask))
+    blurred = scipy.fft.irfftn(scipy.fft.rfftn(mask.array) * damping, s=mask.shape)
+    return like(mask, np.clip(blurred, mask.array.min(), mask.array.max()))
+
+
+def _inverse_d_squared(grid: gemmi.FloatGrid) -> np.ndarray:
+    """1/d^2 in Angstrom^-2 of each term of the real FFT of a grid, float32."""
+    fractional = np.array(grid.unit_cell.frac.mat.tolist())
+    metric = fractional @ fractional.T
+    nu, nv, nw = grid.shape
+    h, k, l = np.meshgrid(np.fft.fftfreq(nu, 1 / nu), np.fft.fftfreq(nv, 1 / nv),
+                          np.fft.rfftfreq(nw, 1 / nw), indexing="ij", sparse=True)
+    return (metric[0, 0] * h**2 + metric[1, 1] * k**2 + metric[2, 2] * l**2
+            + 2 * (metric[0, 1] * h * k + metric[0, 2] * h * l + metric[1, 2] * k * l)
+            ).astype(np.float32)
+
+
+def orbits(grid: gemmi.FloatGrid) -> np.ndarray:
+    """Number of the symmetry orbit of each grid point, int (nu, nv, nw), counted from 0."""
+    chosen = asymmetric_unit(grid)
+    label = like(grid, np.zeros(grid.shape))
+    label.array[chosen] = np.arange(1, chosen.sum() + 1)  # exact in float32 up to 16 million
+    label.symmetrize_max()
+    return label.array.astype(np.int32) - 1
+
+
+def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True) -> gemmi.FloatGrid:
+    """0/1 mask that marks a given fraction of the cell, by value.
+
+    Parameters
+    ----------
+    grid : map; symmetry-related points are taken to have the value of one of them.
+    fraction : of the grid points to mark, in [0, 1].
+    lowest : mark the lowest values (local deviation: low in solvent) or, if False, the highest
+        (probability of solvent).
+
+    Returns
+    -------
+    Mask with the symmetry of the map whose mean differs from ``fraction`` by at most one orbit,
+    also where many points have the same value.
+
+    Raises
+    ------
+    InputError : ``fraction`` is not in [0, 1].
+    """
+    if not 0.0 <= fraction <= 1.0:
+        raise InputError(f"The solvent content is {fraction:g}; give a value between 0 and 1.")
+    orbit = orbits(grid).ravel()
+    size = np.bincount(orbit)
+    value = np.empty(len(size), np.float32)
+    value[orbit] = grid.array.ravel()
+    order = np.argsort(value if lowest else -value, kind="stable")
+    marked = np.zeros(len(size), np.float32)
+    marked[order] = np.cumsum(size[order]) <= fraction * len(orbit) + size[order] / 2
+    return like(grid, marked[orbit].reshape(grid.shape))
+
+
+def model_mask(structure: gemmi.Structure, grid: gemmi.FloatGrid) -> gemmi.FloatGrid:
+    """Solvent mask of a model: polymer only, van der Waals radii, no ligands and no waters.
+
+    Parameters
+    ----------
+    structure : model in the cell and origin of ``grid``.
+    grid : gives the grid points, cell and space group of the mask.
+
+    Raises
+    ------
+    InputError : the structure has no polymer.
+    """
+    polymer = structure.clone()
+    polymer.setup_entities()
+    polymer.remove_ligands_and_waters()
+    polymer.remove_empty_chains()
+    if len(polymer) == 0 or polymer[0].count_atom_sites() == 0:
+        raise InputError(f"The model {structure.name} has no protein or nucleic acid residues.")
+    mask = like(grid, np.ones(grid.shape))
+    gemmi.SolventMasker(gemmi.AtomicRadiiSet.VanDerWaals).put_mask_on_float_grid(mask, polymer[0])
+    return mask
+
+
+def variance_weights(solvent_content: float, radius: float = 4.0, blur: float = 1.0,
+                     ) -> Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]:
+    """The classical solvent mask as region weights for density modification.
+
+    Parameters
+    ----------
+    solvent_content : fraction of the cell, in [0, 1].
+    radius : of the sphere for the local deviation, Angstrom.
+    blur : standard deviation of the Gaussian that softens the mask, Angstrom.
+
+    Returns
+    -------
+    Function of the current map and the cycle number that gives solvent weights in [0, 1].
+    """
+    def weights(grid: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+        return soften(cut_at_fraction(local_deviation(grid, radius), solvent_content), blur)
+    return weights

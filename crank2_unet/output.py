@@ -1,0 +1,60 @@
+"""Output folders: files get their final names only when all of them are complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+
+from .errors import InputError
+
+
+@contextmanager
+def staged(folder: str | Path) -> Iterator[Path]:
+    """A temporary folder whose files move to ``folder`` if the block ends without an error.
+
+    A job that fails, whenever it does, leaves the folder as it was.
+
+    Raises
+    ------
+    InputError : the folder cannot be made or written to, or the disk is full.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".crank2-unet-", dir=folder))
+    except OSError as error:
+        raise InputError(f"Cannot write to the output folder {folder} ({error.strerror}). "
+                         "Choose another with -o.") from error
+    try:
+        yield stage
+        for file in sorted(stage.iterdir()):
+            os.replace(file, folder / file.name)
+    except OSError as error:
+        raise InputError(f"Cannot write {error.filename or folder} ({error.strerror}). "
+                         "Choose another output folder with -o.") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def write_json(result: dict, path: str | Path) -> None:
+    """Write a result with numpy numbers in it; NaN, which is not JSON, becomes null."""
+    Path(path).write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, 6) if np.isfinite(value) else None
+    return value

@@ -1,0 +1,82 @@
+"""The whole flow on one page: phased data -> map -> P(solvent) -> solvent content -> mask -> map.
+
+Nothing here reads or writes files; :mod:`crank2_unet.jobs` does, around these functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+import gemmi
+
+from .data import PhasedData
+from .grids import asymmetric_unit, density_map, resample, structure_factors
+from .masks import cut_at_fraction, variance_weights
+from .matthews import Composition, matthews_options
+from .modification import ModificationResult, modify_density
+from .network import SolventNet
+from .segmentation import probability, probability_with_mean, solvent_logits
+from .solvent import SolventEstimate, estimate_solvent
+
+Progress = Callable[[int, int], None]
+RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What :func:`segment` finds, all on one grid over the cell.
+
+    Parameters
+    ----------
+    density : the map that was segmented.
+    probability : P(solvent) by the network, in [0, 1].
+    mask : 1 = solvent, 0 = protein; its mean is the solvent content.
+    solvent : the estimate of the solvent content and how it came about.
+    """
+
+    density: gemmi.FloatGrid
+    probability: gemmi.FloatGrid
+    mask: gemmi.FloatGrid
+    solvent: SolventEstimate
+
+
+def segment(data: PhasedData, net: SolventNet, composition: Composition | None = None,
+            solvent_content: float | None = None, progress: Progress | None = None) -> Segmentation:
+    """Segment a map into solvent and protein.
+
+    Parameters
+    ----------
+    data : reflections and the coefficients of the map.
+    net : the network.
+    composition : what is in one copy of the molecule, for Matthews probabilities.
+    solvent_content : fixes the solvent content, 0..1; default: estimated.
+    progress : called with (windows done, windows in all).
+    """
+    density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
+    logits = solvent_logits(data.reflections, data.coefficients, density, net, progress)
+    options = [] if composition is None else matthews_options(
+        composition, logits.unit_cell, logits.spacegroup, data.reflections.d_min)
+    solvent = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs, options,
+                               solvent_content)
+    mask = cut_at_fraction(logits, solvent.value, lowest=False)
+    return Segmentation(density, probability(logits), mask, solvent)
+
+
+def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> RegionWeights:
+    """Region weights that the network predicts anew from the map of each cycle.
+
+    The solvent content stays what it was for the first map: later maps are flattened by it.
+    """
+    def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+        coefficients = structure_factors(density, data.reflections)
+        logits = solvent_logits(data.reflections, coefficients, density, net)
+        return probability_with_mean(logits, solvent_content)
+    return weights
+
+
+def fixed_weights(mask: gemmi.FloatGrid) -> RegionWeights:
+    """The same region weights in every cycle, from a mask on any grid of the crystal."""
+    def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+        return resample(mask, density)
+    return weights

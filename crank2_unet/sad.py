@@ -1,0 +1,206 @@
+"""Experimental phases from single-wavelength anomalous diffraction (SAD) with known sites.
+
+Notation: F is the structure factor without the f'' part, H the scattering f0 + f' of the sites and
+H" that of their f'' (a sum over the sites without the factor i), so that F(+) = F + iH" and
+conj(F(-)) = F - iH".  With phi the phase of F, |F| about equal to (|F(+)| + |F(-)|)/2, and
+DANO = |F(+)| - |F(-)|,
+
+    DANO = 2 |H"| sin(phi - phase of H")        to first order in |H"|/|F|
+
+The errors of F - H (all that is not a site) and of DANO (measurement, errors of the sites) are taken
+as Gaussian with variances T and V.  Then an acentric reflection has
+
+    P(phi) ~ exp[-|F - H|^2/T - (DANO - 2 |H"| sin(phi - phase of H"))^2/2V]
+
+whose Hendrickson-Lattman form is exact: A + iB = 2|F|H/T + 2i DANO H"/V and C + iD = (H")^2/V.
+The first part is the distribution of Sim (1959), Acta Cryst. 12, 813-815; the second is the form of
+the SAD function of McCoy, Storoni & Read (2004), Acta Cryst. D60, 1220-1228, for small anomalous
+scattering.  Scales, variances and sites are those of maximal marginal likelihood of F and DANO, in
+which the unknown phase is integrated out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+import gemmi
+import numpy as np
+
+from .data import AnomalousData
+from .errors import InputError
+from .phases import phi_fom_from_hl
+from .sad_model import Model, Observed, Values, bin_means, hl_terms, mean_amplitude, variance_of_f
+
+_HC = 12398.4198  # eV Angstrom
+
+
+@dataclass(frozen=True)
+class Scatterer:
+    """The anomalous scatterer: element symbol, f' and f'' in electrons."""
+
+    element: str
+    f_prime: float
+    f_double_prime: float
+
+    @classmethod
+    def at_wavelength(cls, element: str, wavelength: float) -> Scatterer:
+        """Theoretical f', f'' (Cromer & Liberman, 1970) at a wavelength in Angstrom.
+
+        Near an absorption edge the chemical environment matters; use values of a fluorescence scan.
+        """
+        f_prime, f_double_prime = gemmi.cromer_liberman(
+            gemmi.Element(element).atomic_number, _HC / wavelength)
+        return cls(element, f_prime, f_double_prime)
+
+    def form_factor(self, inverse_d_squared: np.ndarray) -> np.ndarray:
+        """f0 + f' in electrons at 1/d^2 (Angstrom^-2), without displacement factor."""
+        table = gemmi.Element(self.element).it92
+        if table is None:
+            raise InputError(f"No X-ray form factor is known for element {self.element!r}: "
+                             "give the symbol of the anomalous scatterer, such as Se.")
+        f0 = sum(a * np.exp(-b * inverse_d_squared / 4) for a, b in zip(table.a, table.b))
+        return f0 + table.c + self.f_prime
+
+
+@dataclass(frozen=True)
+class SadResult:
+    """Phases from SAD.
+
+    Parameters
+    ----------
+    f, sigf : (n,) mean amplitude of the mates, on the scale of the data; NaN = unmeasured.
+    hl : (n, 4) Hendrickson-Lattman coefficients; 0 = no phase information.
+    phi, fom : (n,) best phase in degrees and its figure of merit.
+    sites : refined sites; the largest occupancy is 1.
+    statistics : JSON-serialisable; see :func:`phase_sad`.
+    """
+
+    f: np.ndarray
+    sigf: np.ndarray
+    hl: np.ndarray
+    phi: np.ndarray
+    fom: np.ndarray
+    sites: gemmi.Structure
+    statistics: dict
+
+
+def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
+              progress: Callable[[int, int], None] | None = None, cycles: int = 5) -> SadResult:
+    """Phase anomalous data with known sites of the anomalous scatterer.
+
+    Parameters
+    ----------
+    data : amplitudes of Friedel mates, on any scale.
+    sites : every atom of the first model is taken as a site of ``scatterer``.  Occupancies may be
+        on any scale, B factors (isotropic, Angstrom^2) need be right only relative to each other.
+    scatterer : element, f' and f''.
+    progress : called with (cycles done, cycles) after each cycle.
+    cycles : of the refinement of occupancies, B factors and positions of the sites.  0 keeps the
+        sites and fits only scales and errors.
+
+    Returns
+    -------
+    Phases and ``statistics``: n_sites, n_outliers (differences left out), log_likelihood_gain (of
+    the anomalous signal per reflection pair), fom, phasing_power, f_double_prime (fitted),
+    sigma_scale (factor of the uncertainties of DANO), sites (occupancy, b_iso) and bins (d_max,
+    d_min, n, fom, rms_dano, rms_calculated, rms_error, phasing_power); foms are of all measured
+    reflections, phasing power is the rms calculated difference over the rms error V^1/2.
+
+    Raises
+    ------
+    InputError : no sites, an unknown element, no f'', or hardly any anomalous differences.
+    """
+    if not scatterer.f_double_prime > 0:
+        raise InputError(f"f'' of {scatterer.element} is {scatterer.f_double_prime:g}: SAD phasing "
+                         "needs a positive f''; check the element and the wavelength.")
+    if not len(sites) or not any(site.atom.occ > 0 for site in sites[0].all()):
+        raise InputError("The sites hold no atom of positive occupancy: give the coordinates of the "
+                         "anomalous scatterers.")
+    observed = Observed.of(data)
+    model = Model(observed, sites, data.reflections.spacegroup,
+                  scatterer.form_factor(observed.inverse_d_squared), scatterer.f_double_prime)
+    values = model.fit(model.start(sites), sites_too=False)
+    for cycle in range(cycles):
+        values = model.fit(values, sites_too=True)
+        if progress:
+            progress(cycle + 1, cycles)
+    return _result(data, sites, model, values)
+
+
+def _result(data: AnomalousData, sites: gemmi.Structure, model: Model, values: Values) -> SadResult:
+    """Phases under fitted parameters."""
+    obs = model.obs
+    base = model.partials(values) @ values["occupancy"]
+    h, h2 = (factor * base for factor in model.factors(values))
+    s, measured, extra = model.variances(values)
+    error = measured + extra
+    ab, cd = hl_terms(obs, h, h2, variance_of_f(obs, s), np.where(obs.paired, 1 / error, 0.0))
+    hl = np.zeros((len(data.reflections), 4))
+    hl[obs.measured] = np.stack([ab.real, ab.imag, cd.real, cd.imag], axis=1)
+    phi, fom = phi_fom_from_hl(hl, data.reflections.allowed_phase)
+    f, sigf = mean_amplitude(data)
+    statistics = _statistics(model, values, fom[obs.measured], h2, error)
+    return SadResult(f, sigf, hl, phi, fom, _with_values(sites, values), statistics)
+
+
+def _statistics(model: Model, values: Values, fom: np.ndarray, h2: np.ndarray,
+                error: np.ndarray) -> dict:
+    """Quality of the phases by resolution and overall."""
+    obs, pair = model.obs, model.obs.paired
+
+    def rms(square: np.ndarray) -> list[float]:
+        return np.sqrt(bin_means(square[pair], obs.bins[pair])).tolist()
+
+    d = 1.0 / np.sqrt(obs.inverse_d_squared)
+    edges = [d[obs.bins == i] for i in range(obs.bins.max() + 1)]
+    columns = {"d_max": [float(e.max()) for e in edges], "d_min": [float(e.min()) for e in edges],
+               "n": np.bincount(obs.bins).tolist(), "fom": bin_means(fom, obs.bins).tolist(),
+               "rms_dano": rms(obs.dano ** 2), "rms_calculated": rms(2 * np.abs(h2) ** 2),
+               "rms_error": rms(error)}
+    bins = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    for row in bins:
+        row["phasing_power"] = row["rms_calculated"] / row["rms_error"]
+    largest = values["occupancy"].max()
+    return {
+        "n_sites": len(values["occupancy"]), "n_outliers": obs.n_outliers, "fom": float(fom.mean()),
+        "phasing_power": float(np.sqrt((2 * np.abs(h2[pair]) ** 2 / error[pair]).mean())),
+        "log_likelihood": float(model.log_likelihood(values, model.partials(values))[0]),
+        "f_double_prime": float(model.f_double_prime * np.exp(values["log_ratio"][0])),
+        "sigma_scale": float(np.exp(values["log_sigma"][0])),
+        "sites": [{"occupancy": float(o / largest), "b_iso": float(b + values["b"][0])}
+                  for o, b in zip(values["occupancy"], values["b_iso"])],
+        "bins": bins}
+
+
+def _with_values(sites: gemmi.Structure, values: Values) -> gemmi.Structure:
+    """The sites with refined occupancies (largest 1), B factors and positions."""
+    out = sites.clone()
+    occupancy = values["occupancy"] / values["occupancy"].max()
+    for site, q, b, x in zip(out[0].all(), occupancy, values["b_iso"], values["xyz"]):
+        site.atom.occ, site.atom.b_iso = float(q), float(b + values["b"][0])
+        site.atom.pos = out.cell.orthogonalize(gemmi.Fractional(*x))
+    return out
+
+
+def other_hand(sites: gemmi.Structure, spacegroup: gemmi.SpaceGroup,
+               ) -> tuple[gemmi.Structure, gemmi.SpaceGroup]:
+    """The enantiomorph of the sites, and the space group it lives in.
+
+    The data cannot tell the hands apart before phasing: run :func:`phase_sad` with both.  Where the
+    space group changes (P41 to P43 and the like), the reflections must be given it too:
+    ``Reflections(cell, other_spacegroup, d_min)``; their indices and amplitudes stay.
+    In I41, I4122, F4132 and a few others the centre of inversion is not the origin.
+    """
+    change = spacegroup.change_of_hand_op()
+    other = spacegroup
+    if spacegroup.is_enantiomorphic():
+        operations = spacegroup.operations()
+        operations.change_basis_forward(change)
+        other = gemmi.find_spacegroup_by_ops(operations)
+    out = sites.clone()
+    out.spacegroup_hm = other.xhm()
+    for site in out[0].all():
+        x = out.cell.fractionalize(site.atom.pos).tolist()
+        site.atom.pos = out.cell.orthogonalize(gemmi.Fractional(*change.apply_to_xyz(x)))
+    return out, other

@@ -1,0 +1,130 @@
+"""Training windows from prepared structures: random places and orientations of random maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..data import PhasedData
+from ..errors import InputError
+from ..features import InputSpec, input_maps, sample_window
+from ..grids import like
+from ..reflections import Reflections
+
+
+@dataclass(frozen=True)
+class PreparedStructure:
+    """One file written by ``crank2-unet model prepare``.
+
+    Parameters
+    ----------
+    code : entry of the PDB.
+    data : reflections, amplitudes and experimental phases; its coefficients are those of map 0.
+    coefficients : (m, n) complex, one row for each map.
+    cycle, phase_error : (m,) density-modification cycle (0: as phased) and mean phase error, degrees.
+    truth : solvent mask of the model, 1 = solvent, on its own grid.
+    solvent_matthews : solvent content of the modelled mass, 0..1.
+    """
+
+    code: str
+    data: PhasedData
+    coefficients: np.ndarray
+    cycle: np.ndarray
+    phase_error: np.ndarray
+    truth: gemmi.FloatGrid
+    solvent_matthews: float
+
+    @classmethod
+    def read(cls, path: str | Path) -> "PreparedStructure":
+        with np.load(path) as file:
+            cell = gemmi.UnitCell(*file["cell"])
+            spacegroup = gemmi.SpaceGroup(str(file["spacegroup"]))
+            reflections = Reflections(cell, spacegroup, float(file["d_min"]))
+            shape = tuple(file["truth_shape"])
+            bits = np.unpackbits(file["truth"], count=int(np.prod(shape))).reshape(shape)
+            empty = gemmi.FloatGrid(*(int(n) for n in shape))
+            empty.set_unit_cell(cell)
+            empty.spacegroup = spacegroup
+            f = file["f"].astype(float)
+            coefficients = file["coefficients"]
+            data = PhasedData(reflections, f, file["sigf"].astype(float), file["hl"].astype(float),
+                              coefficients[0])
+            return cls(str(file["code"]), data, coefficients, file["map_cycle"],
+                       file["phase_error"], like(empty, bits), float(file["solvent_matthews"]))
+
+
+class WindowSource:
+    """Batches of windows as a pure function of (seed, step), so that training can be resumed.
+
+    Reading a structure and transforming its map costs more than cutting windows from it.  Steps are
+    therefore taken in blocks: the maps of a block are loaded once, and every step of the block
+    draws from all of them.
+
+    Parameters
+    ----------
+    folder : folder of prepared ``*.npz`` files.
+    spec : input specification of the network.
+    size : points along a window edge.
+    seed : of the random choice of maps, places and orientations.
+
+    Raises
+    ------
+    InputError : there is no prepared file.
+    """
+
+    # 16 maps serve 16 steps: with batches of 8, a map gives 8 windows before the next 16 are read
+    _BLOCK = 16
+
+    def __init__(self, folder: str | Path, spec: InputSpec, size: int, seed: int):
+        self.files = sorted(Path(folder).glob("*.npz"))
+        if not self.files:
+            raise InputError(f"{folder} has no prepared structures (*.npz). "
+                             "Run 'crank2-unet model prepare' first.")
+        self._spec, self._size, self._seed = spec, size, seed
+        self._block = lru_cache(maxsize=1)(self._load_block)
+
+    def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows of one training step.
+
+        Returns
+        -------
+        x : (batch_size, size, size, size, channels) float32.
+        y : (batch_size, size, size, size) uint8, 1 = solvent.
+        """
+        maps = self._block(step // self._BLOCK)
+        rng = np.random.default_rng((self._seed, 1, step))
+        chosen = rng.permutation(len(maps))[:batch_size] if batch_size <= len(maps) else \
+            rng.integers(len(maps), size=batch_size)
+        pairs = [self._cut(*maps[i], rng) for i in chosen]
+        return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
+
+    def _load_block(self, block: int) -> list[tuple[list[gemmi.FloatGrid], gemmi.FloatGrid]]:
+        """Maps and truth of a block.  Each pass over the files is a new random order."""
+        first = block * self._BLOCK
+        loaded = []
+        for number in range(first, first + self._BLOCK):
+            epoch, place = divmod(number, len(self.files))
+            order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self.files))
+            structure = PreparedStructure.read(self.files[order[place]])
+            which = np.random.default_rng((self._seed, 2, number)).integers(
+                len(structure.coefficients))
+            loaded.append((input_maps(structure.data.reflections, structure.coefficients[which],
+                                      self._spec), structure.truth))
+        return loaded
+
+    def _cut(self, maps: list[gemmi.FloatGrid], truth: gemmi.FloatGrid, rng: np.random.Generator,
+             ) -> tuple[np.ndarray, np.ndarray]:
+        """A window at a random place in a random orientation, and its truth."""
+        rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()  # uniform
+        centre = truth.unit_cell.orthogonalize(gemmi.Fractional(*rng.random(3)))
+        half = (self._size - 1) / 2 * self._spec.spacing
+        start = np.array(centre.tolist()) - rotation @ np.full(3, half)
+        shape = (self._size,) * 3
+        x = [sample_window(m, start, shape, self._spec.spacing, rotation) for m in maps]
+        y = sample_window(truth, start, shape, self._spec.spacing, rotation) > 0.5
+        return np.stack(x, axis=-1), y.astype(np.uint8)

@@ -1,0 +1,292 @@
+"""Training of the network: one script from prepared structures to a checkpoint.
+
+    python -m crank2_unet.training.train prepared/train prepared/validation run1 --minutes 120
+
+leaves in ``run1`` the checkpoint (``checkpoint.npz``), the log (``log.csv``) and its picture
+(``log.png``), renewed at each validation.  ``--resume`` continues from the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..features import InputSpec
+from .dataset import WindowSource
+from .prefetch import prefetched
+from .unet import COMPACT_FILTERS, SOLVENT, build_unet, keras
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training, stored in its checkpoint; the comments are also the help texts."""
+
+    training: str  # folder of prepared structures to learn from
+    validation: str  # folder of other prepared structures, to validate on
+    output: str  # folder for checkpoint and log
+    input: InputSpec = InputSpec()
+    steps: int = 0  # length of the training in steps: reproducible
+    minutes: float = 0.0  # or length of the training by the clock
+    window: int = 48  # points along an edge, as in the paper
+    filters: int = COMPACT_FILTERS  # features of the first block; 24 in the paper
+    batch_size: int = 4  # windows in a step
+    rate: float = 2e-3  # highest learning rate; 3e-3 suits batches of 8
+    warm_up: float = 0.05  # share of the training in which the rate rises
+    weight_decay: float = 0.01  # of AdamW, times the rate
+    clip_norm: float = 1.0  # largest norm of the gradient; keeps the first steps in hand
+    average: float = 0.995  # decay of the averaged weights, the ones used: the last 200 steps
+    report_every: int = 100  # steps between validations, checkpoints and lines of the log
+    validation_windows: int = 96  # each from another map, always the same ones
+    precision: str = "mixed_bfloat16"  # 1.1 to 1.4 times faster on CPUs with bfloat16; or float32
+    ahead: int = 32  # batches prepared ahead by another process; 0: none, no other process
+    seed: int = 1  # of the initial weights and the windows
+    deterministic: bool = False  # only deterministic operations (TensorFlow), which can be slower
+
+    def __post_init__(self):
+        if (self.steps > 0) == (self.minutes > 0):
+            raise InputError(f"Training length: steps = {self.steps}, minutes = {self.minutes}. "
+                             "Give one of the two.")
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        values = json.loads(text)
+        return cls(**{**values, "input": InputSpec(**values["input"])})
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+
+def learning_rate(config: TrainConfig, share: float) -> float:
+    """Rate after ``share`` (0..1) of the training: linear warm-up, then half a cosine to zero."""
+    if share < config.warm_up:
+        return config.rate * max(share, 1e-3) / config.warm_up  # the first step, too, should learn
+    return config.rate * 0.5 * (1 + np.cos(np.pi * (share - config.warm_up) / (1 - config.warm_up)))
+
+
+def scores(logits: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Cross-entropy (nats), accuracy and Matthews correlation of solvent logits and a 0/1 truth."""
+    solvent = truth.astype(bool)
+    found = logits > 0
+    covariance = np.mean(found & solvent) - found.mean() * solvent.mean()
+    variances = found.mean() * (1 - found.mean()) * solvent.mean() * (1 - solvent.mean())
+    return {"loss": float(np.logaddexp(0, np.where(solvent, -logits, logits)).mean()),
+            "accuracy": float((found == solvent).mean()),
+            "mcc": float(covariance / np.sqrt(max(variances, 1e-12)))}
+
+
+class Trainer:
+    """Network, optimiser and averaged weights, with all that is needed to continue later."""
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        keras.utils.set_random_seed(config.seed)
+        if config.deterministic and keras.backend.backend() == "tensorflow":
+            import tensorflow
+            tensorflow.config.experimental.enable_op_determinism()
+        self.model = build_unet(config.input.channels, config.filters, precision=config.precision)
+        self.model.compile(
+            keras.optimizers.AdamW(config.rate, config.weight_decay,
+                                   global_clipnorm=config.clip_norm),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            jit_compile=keras.backend.backend() == "jax")  # XLA is 16 times slower on TF CPUs
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.average = self.model.get_weights()
+        self.step = 0
+        self.minutes = 0.0
+
+    @property
+    def share(self) -> float:
+        """Share of the training that is done, 0..1."""
+        done = self.step / self.config.steps if self.config.steps else \
+            self.minutes / self.config.minutes
+        return min(done, 1.0)
+
+    def learn(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """One step; returns mean loss and accuracy since ``model.reset_metrics``."""
+        self.model.optimizer.learning_rate = learning_rate(self.config, self.share)
+        logs = self.model.train_on_batch(x, y, return_dict=True)
+        self.step += 1
+        # a shorter memory at the start forgets the untrained weights
+        keep = min(self.config.average, self.step / (10 + self.step))
+        for mean, weight in zip(self.average, self.model.get_weights()):
+            mean += (1 - keep) * (weight - mean)
+        return {name: float(value) for name, value in logs.items()}
+
+    def validate(self, batches: list) -> dict[str, float]:
+        """Scores of the averaged weights, those of the running means included."""
+        current = self.model.get_weights()
+        self.model.set_weights(self.average)
+        logits = [solvent_logits(self.model, x) for x, _ in batches]
+        self.model.set_weights(current)
+        return scores(np.concatenate(logits), np.concatenate([y for _, y in batches]))
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; a crash while writing leaves the one before."""
+        optimizer = [np.asarray(keras.ops.convert_to_numpy(v)) for v in
+                     self.model.optimizer.variables]
+        arrays = {f"{kind}{i:03d}": array for kind, group in
+                  (("weight", self.model.get_weights()), ("average", self.average),
+                   ("optimizer", optimizer)) for i, array in enumerate(group)}
+        partial_file = path.with_suffix(".partial")
+        with open(partial_file, "wb") as file:
+            np.savez(file, step=self.step, minutes=self.minutes, config=self.config.to_json(),
+                     **arrays)
+        os.replace(partial_file, path)
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint of a network of the same size."""
+        with np.load(path) as file:
+            if TrainConfig.from_json(str(file["config"])) != self.config:
+                _log.warning("%s was made with other settings; training goes on with the new ones.",
+                             path)
+            self.model.set_weights(_group(file, "weight"))
+            self.average = _group(file, "average")
+            for variable, value in zip(self.model.optimizer.variables, _group(file, "optimizer")):
+                variable.assign(value)
+            self.step, self.minutes = int(file["step"]), float(file["minutes"])
+
+
+def solvent_logits(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """Logit of P(solvent), (n, d, h, w), of windows (n, d, h, w, channels)."""
+    logits = keras.ops.convert_to_numpy(model.predict_on_batch(x))
+    return logits[..., SOLVENT] - logits[..., 1 - SOLVENT]
+
+
+def load_network(checkpoint: str | Path) -> tuple[keras.Model, TrainConfig]:
+    """Network in single precision, with averaged weights, and settings of a checkpoint."""
+    with np.load(checkpoint) as file:
+        config = TrainConfig.from_json(str(file["config"]))
+        model = build_unet(config.input.channels, config.filters)
+        model.set_weights(_group(file, "average"))
+    return model, config
+
+
+def _group(file, kind: str) -> list[np.ndarray]:
+    return [file[name] for name in sorted(file.files) if name.startswith(kind)]
+
+
+def train(config: TrainConfig, resume: bool = False, make_source: Callable = WindowSource) -> Path:
+    """Train a network; progress on stderr.
+
+    Parameters
+    ----------
+    config : all settings.
+    resume : continue from the checkpoint in the output folder.
+    make_source : called with (folder, input specification, window, seed), returns an object with
+        ``batch(step, batch_size)`` like :class:`~crank2_unet.training.dataset.WindowSource`.
+
+    Returns
+    -------
+    Path of the checkpoint, for :func:`load_network`.
+
+    Raises
+    ------
+    InputError : no prepared structures, or an output folder that already holds another training.
+    """
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    checkpoint, table = output / "checkpoint.npz", output / "log.csv"
+    if checkpoint.exists() != resume:
+        raise InputError(f"{checkpoint} exists: resume it or choose another folder." if not resume
+                         else f"{checkpoint} is missing: there is nothing to resume.")
+    validation = _validation_batches(config, make_source)
+    trainer = Trainer(config)
+    rows = []
+    if resume:
+        trainer.load(checkpoint)
+        rows = [row for row in _read_table(table) if row["step"] <= trainer.step]
+    source = partial(make_source, config.training, config.input, config.window, config.seed)
+    began = time.monotonic() - 60 * trainer.minutes
+    with prefetched(source, trainer.step, config.batch_size, config.ahead) as next_batch, \
+            tqdm(total=1.0, initial=trainer.share, mininterval=1.0, bar_format="{percentage:3.0f}%|"
+                 "{bar}| {elapsed}<{remaining} {postfix}") as bar:
+        while trainer.share < 1:
+            logs = trainer.learn(*next_batch())
+            trainer.minutes = (time.monotonic() - began) / 60
+            if trainer.step % config.report_every == 0 or trainer.share == 1:
+                rows.append(_row(trainer, logs, trainer.validate(validation)))
+                trainer.model.reset_metrics()
+                trainer.save(checkpoint)
+                _write_table(rows, table)
+                plot(rows, output / "log.png")
+            bar.update(trainer.share - bar.n)
+            bar.set_postfix_str(f"step {trainer.step} loss {logs['loss']:.4f} validation mcc "
+                                f"{rows[-1]['validation_mcc'] if rows else float('nan'):.3f}")
+    return checkpoint
+
+
+def _validation_batches(config: TrainConfig, make_source: Callable) -> list:
+    """The same windows for every seed of the training, so that runs can be compared."""
+    source = make_source(config.validation, config.input, config.window, 0)
+    size = 16  # windows of a batch; a source may draw neighbouring steps from the same maps,
+    return [source.batch(100 * i, size) for i in range(-(-config.validation_windows // size))]
+
+
+def _row(trainer: Trainer, logs: dict, validation: dict) -> dict[str, float]:
+    return {"step": trainer.step, "minutes": round(trainer.minutes, 2),
+            "rate": learning_rate(trainer.config, trainer.share), **logs,
+            **{f"validation_{name}": value for name, value in validation.items()}}
+
+
+def _read_table(path: Path) -> list[dict[str, float]]:
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _write_table(rows: list[dict[str, float]], path: Path) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def plot(rows: list[dict[str, float]], path: Path) -> None:
+    """Picture of loss, accuracy and Matthews correlation against the steps of a training."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((9, 3.5), layout="constrained")
+    steps = [row["step"] for row in rows]
+    for axes, names in zip(figure.subplots(1, 2), (("loss", "validation_loss"),
+                           ("accuracy", "validation_accuracy", "validation_mcc"))):
+        for name in names:
+            axes.plot(steps, [row[name] for row in rows], label=name.replace("_", " "))
+        axes.set_xlabel("step")
+        axes.legend()
+    figure.savefig(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: one option for each setting."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for field in dataclasses.fields(TrainConfig):
+        if field.default is dataclasses.MISSING:
+            parser.add_argument(field.name)
+        elif isinstance(field.default, bool):
+            parser.add_argument(f"--{field.name}", action="store_true")
+        elif field.name != "input":
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default),
+                                default=field.default, help=f"default: {field.default}")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
+    options = vars(parser.parse_args(arguments))
+    resume = options.pop("resume")
+    train(TrainConfig(**options), resume)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Windows are cut, blended and spread by symmetry without losing or shifting anything."""
+
+from types import SimpleNamespace
+
+import gemmi
+import numpy as np
+import pytest
+
+from crank2_unet.features import InputSpec, input_maps, normalise, sample_window
+from crank2_unet.grids import asymmetric_unit, density_map, empty_grid, like, resample
+from crank2_unet.segmentation import probability, probability_with_mean, solvent_logits
+from crank2_unet.windows import Stitcher, blend_weights, plan_windows
+
+from crystals import SETTINGS, crystal, random_coefficients
+
+
+class EchoNet:
+    """Stands in for the network: gives its first channel back."""
+
+    def __init__(self, spacing: float, window: int = 32, margin: int = 4):
+        self.card = SimpleNamespace(input=InputSpec(spacing, 100.0, 0.0), window=window,
+                                    margin=margin)
+        self.batch = 3
+
+    def logits(self, windows):
+        assert all(n % 8 == 0 for n in windows.shape[2:])
+        return windows[:, 0]
+
+
+@pytest.mark.parametrize("symbol", SETTINGS)
+def test_echo_gives_the_map_back_in_every_setting(symbol):
+    reflections = crystal(symbol, 5.0)
+    coefficients = random_coefficients(reflections)
+    grid = density_map(reflections, coefficients, 1.2)
+    expected = normalise(density_map(reflections, coefficients, 5.0 / 3), 100.0)
+    got = solvent_logits(reflections, coefficients, grid, EchoNet(0.8))
+    # three linear interpolations dampen the map a little; any shift would lower the correlation
+    assert np.corrcoef(got.array.ravel(), resample(expected, grid).array.ravel())[0, 1] > 0.985
+    symmetric = got.clone()
+    symmetric.symmetrize_avg()
+    assert np.abs(symmetric.array - got.array).max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(1.0, 7.0, 50.0), (90.0, 31.0, 64.0)])
+def test_inner_parts_of_windows_cover_all_points(shape):
+    points = np.random.default_rng(1).uniform(0, 1, (4000, 3)) * shape - 11.0
+    plan = plan_windows(points, 1.1, 5, 48)
+    lattice = (points - plan.origin) / plan.spacing
+    inner = [(lattice >= s + 5 - 0.5) & (lattice <= s + np.array(plan.shape) - 5) for s in plan.starts]
+    assert np.any([np.all(i, axis=1) for i in inner], axis=0).all()
+    assert max(plan.shape) <= 48
+    assert np.all(plan.starts + plan.shape <= plan.extent)
+
+
+def test_empty_places_get_no_window():
+    ends = np.array([[0.0, 0.0, 0.0], [200.0, 200.0, 200.0]])
+    assert len(plan_windows(ends, 1.0, 4, 48).starts) == 2
+
+
+def test_blending_keeps_a_constant():
+    plan = plan_windows(np.random.default_rng(2).uniform(0, 80, (2000, 3)), 1.0, 4, 32)
+    stitcher = Stitcher(plan)
+    for start in plan.starts:
+        stitcher.add(start, np.full(plan.shape, 3.0, np.float32))
+    assert np.allclose(stitcher.mean()[stitcher.mean() != 0], 3.0, atol=1e-5)
+    assert blend_weights((24, 24, 24), 4).max() == 1.0
+
+
+def test_rotated_window_reads_the_right_points():
+    reflections = crystal("P 1", 6.0)
+    grid = density_map(reflections, random_coefficients(reflections), 0.8)
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    window = sample_window(grid, np.array([3.0, 4.0, 5.0]), (8, 9, 10), 1.5, turn)
+    position = np.array([3.0, 4.0, 5.0]) + 1.5 * turn @ [2, 5, 7]
+    assert window[2, 5, 7] == pytest.approx(grid.interpolate_value(gemmi.Position(*position)))
+
+
+def test_normalisation_ignores_heavy_atoms():
+    grid = empty_grid(gemmi.UnitCell(50, 50, 50, 90, 90, 90), gemmi.SpaceGroup("P 1"), 1.0)
+    noise = np.random.default_rng(3).standard_normal(grid.shape)
+    noise[10:12, 10:12, 10:12] = 300.0
+    got = normalise(like(grid, noise * 7), 4.0).array
+    assert got.std() == pytest.approx(1.0, abs=0.02) and got.max() == 4.0
+
+
+def test_input_is_independent_of_the_scale_of_the_map():
+    reflections = crystal("C 1 2 1", 2.0)
+    coefficients = random_coefficients(reflections)
+    one, many = (input_maps(reflections, k * coefficients, InputSpec()) for k in (1.0, 500.0))
+    assert len(one) == 2
+    for a, b in zip(one, many):
+        assert np.allclose(a.array, b.array, atol=2e-4)
+
+
+def test_shifted_probability_has_the_mean_asked_for():
+    reflections = crystal("P 43 21 2", 5.0)
+    logits = density_map(reflections, random_coefficients(reflections), 1.6)
+    unit = asymmetric_unit(logits)
+    assert probability_with_mean(logits, 0.37).array[unit].mean() == pytest.approx(0.37, abs=1e-4)
+    assert np.allclose(probability(logits).array, 1 / (1 + np.exp(-logits.array)), atol=1e-6)
