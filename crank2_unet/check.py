@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .errors import Crank2UnetError
 
-REQUIRED = ("numpy", "scipy", "gemmi", "jinja2", "matplotlib")
+REQUIRED = ("numpy", "scipy", "gemmi", "jinja2", "matplotlib", "tqdm")
 # distributions that all install the same Python package: whichever came last overwrote the others
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 ENOUGH_MEMORY = 2.0  # GB; six maps of 400 x 400 x 400 points take 1.5
@@ -103,8 +103,8 @@ def _network(model_path: str | Path | None) -> list[CheckLine]:
         card = ModelCard.read(model_path)
     except Crank2UnetError as error:
         return [CheckLine("model", "error", str(error))]
-    model = CheckLine("model", "ok", f"{card.name} {card.version}, sha256 {card.sha256[:12]}, {card.onnx}")
-    return [model, _device(model_path, "cpu"), _cuda(model_path)]
+    found = f"{card.name} {card.version}, sha256 {card.sha256[:12]}, {card.onnx}"
+    return [CheckLine("model", "ok", found), _device(model_path, "cpu"), _cuda(model_path)]
 
 
 def _cuda(model_path: str | Path | None) -> CheckLine:
@@ -128,14 +128,14 @@ def _device(model_path: str | Path | None, device: str) -> CheckLine:
     except Crank2UnetError as error:
         # without a GPU the network runs on the CPU; without a CPU session it does not run
         return CheckLine(device, "error" if device == "cpu" else "warning", str(error))
-    channels, size = net.card.self_test["shape"][0], net.card.window
+    channels, size = net.card.input.channels, net.card.window
     window = np.zeros((1, channels, size, size, size), np.float32)
     net.logits(window)  # the first run of a size also plans it
     start = time.perf_counter()
     net.logits(window)
     seconds = time.perf_counter() - start
-    return CheckLine(device, "ok", f"{net.device.provider}, {net.device.threads} threads, self-test "
-                     f"passed, {seconds:.2f} s for a window of {size} x {size} x {size} points")
+    return CheckLine(device, "ok", f"{net.device.provider}, {net.device.threads} threads, "
+                     f"self-test passed, {seconds:.2f} s for {size} x {size} x {size} points")
 
 
 def _cores() -> CheckLine:
@@ -169,7 +169,8 @@ def _ccp4() -> CheckLine:
     if not folder:
         return CheckLine("ccp4", "missing", "$CCP4 is not set; needed only for Crank2 and Parrot")
     if not Path(folder).is_dir():
-        return CheckLine("ccp4", "warning", f"$CCP4 is {folder}, which does not exist. Set up CCP4 again.")
+        return CheckLine("ccp4", "warning",
+                         f"$CCP4 is {folder}, which does not exist. Set up CCP4 again.")
     return CheckLine("ccp4", "ok", folder)
 
 

@@ -24,12 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
     -------
     0 if all is well, 1 after an error (one message on stderr), 2 for a wrong command line.
     """
-    options = _parser().parse_args(arguments)
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and not hasattr(options, "module"):  # commands of modules parse the rest themselves
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     logging.basicConfig(format="WARNING: %(message)s", level=logging.WARNING)
     try:
         return options.run(options) or 0
     except Crank2UnetError as error:
         print(f"ERROR: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        extra = "cpu" if options.run.__module__ == __name__ else "train"
+        print(f"ERROR: the Python package {error.name} is not installed. Install it with "
+              f"'pip install crank2-unet[{extra}]'.", file=sys.stderr)
     except KeyboardInterrupt:
         print("ERROR: interrupted; no result was written.", file=sys.stderr)
     except MemoryError:
@@ -117,9 +124,11 @@ and whether Parrot, CCP4 and Crank2 are found.""")
 
 
 def _add_model(commands) -> None:
-    commands.add_parser("model", help="prepare, train, evaluate, export the network", add_help=False,
-                        description="Commands for those who train networks.").set_defaults(
-                            run=lambda options: 0)
+    from .training.cli import add_commands  # argparse only: no TensorFlow
+
+    add_commands(commands.add_parser(
+        "model", help="prepare, train, export and evaluate networks",
+        description="For those who train networks; needs 'pip install crank2-unet[train]'."))
 
 
 def _command(commands, name: str, run, summary: str, text: str) -> argparse.ArgumentParser:
@@ -205,11 +214,11 @@ def _run_phase(options) -> None:
 
 
 def _run_check(options) -> int:
-    from .check import check_installation, render
+    from .check import check_installation, exit_status, render
 
     lines = check_installation(options.model)
     print(render(lines))
-    return int(any(line.status == "error" for line in lines))
+    return exit_status(lines)
 
 
 def _columns(options):

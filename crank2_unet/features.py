@@ -28,6 +28,7 @@ class InputSpec:
         SAD maps, neither set the scale nor dazzle the network.
     deviation_radius : radius, Angstrom, of the local standard deviation of the uncut map, the
         second channel; it carries the contrast of the reflections beyond 2 * spacing.  0: none.
+        It is given as 5 * (deviation / mean - 1), which is about as large as the density.
     """
 
     spacing: float = 1.2
@@ -76,7 +77,8 @@ def input_maps(reflections: Reflections, coefficients: np.ndarray, spec: InputSp
         density = normalise(density_map(reflections, cut, limit / 3.0), spec.clip)
     if spec.deviation_radius <= 0:
         return [density]
-    return [density, local_deviation(whole, spec.deviation_radius)]
+    deviation = local_deviation(whole, spec.deviation_radius).array
+    return [density, like(whole, 5.0 * (deviation / deviation.mean() - 1.0))]
 
 
 def sample_window(grid: gemmi.FloatGrid, start: np.ndarray, shape: tuple, spacing: float,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from collections.abc import Mapping, Sequence
 
 import gemmi
 import numpy as np
@@ -23,7 +23,7 @@ LONGEST_SIDE = 600  # points of a section; more would not be seen in 690 pixels
 CYCLE_TITLES = {
     "fom": "Figure of merit",
     "solvent_fraction": "Solvent fraction of the mask",
-    "gamma": "Gamma (share of the map kept)",
+    "gamma": "Gamma",
     "f_correlation": "Correlation of amplitudes",
     "phase_change": "Phase change (degrees)",
     "r_factor": "R factor",
@@ -102,21 +102,24 @@ def section_picture(section: Section, grid: gemmi.FloatGrid, mask: gemmi.FloatGr
     values = _thinned(section.points(grid))
     half = [0.5 / (n - 1) for n in values.shape]  # grid points are at the centres of pixels
     image = axes.imshow(
-        values, cmap=colours, vmin=limits[0], vmax=limits[1], origin="lower", interpolation="bilinear",
+        values, cmap=colours, vmin=limits[0], vmax=limits[1], origin="lower",
+        interpolation="bilinear",
         extent=(-half[1], 1 + half[1], -half[0], 1 + half[0]),
         transform=Affine2D.from_values(*matrix.T.ravel(), 0, 0) + axes.transData)
     outline, = axes.fill(*corners, fill=False, edgecolor=GREY, linewidth=0.8)
     image.set_clip_path(outline)
     _draw_outline(axes, _thinned(section.points(mask)), matrix)
     axes.set(xlim=_widened(corners[0]), ylim=_widened(corners[1]), aspect="equal",
-             xlabel=f"along {AXIS_NAMES[section.horizontal]} (Å)", ylabel=_vertical_label(section, matrix))
+             xlabel=f"along {AXIS_NAMES[section.horizontal]} (Å)",
+             ylabel=_vertical_label(section, matrix))
     axes.grid(False)
     return Picture(title, f"{title}: {_place(section, grid)}", _uri(figure, "png"))
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
-    step = -(-max(values.shape) // LONGEST_SIDE)
-    return values[::step, ::step]
+    """At most LONGEST_SIDE rows and columns of ``values``, the first and the last among them."""
+    kept = [np.linspace(0, n - 1, min(n, LONGEST_SIDE)).round().astype(int) for n in values.shape]
+    return values[np.ix_(*kept)]
 
 
 def _draw_outline(axes, mask: np.ndarray, matrix: np.ndarray) -> None:
@@ -221,7 +224,8 @@ def fom_picture(bins: Sequence[Mapping]) -> Picture:
     ticks = ticks[(ticks > 0) & (ticks <= max(item["d_min"] ** -2 for item in bins))]
     axes.set_xticks(ticks, [f"{tick ** -0.5:.2f}" for tick in ticks])
     axes.set(xlabel="resolution (Å)", ylabel="figure of merit", ylim=(0, 1))
-    return Picture("Phasing by resolution", "Figure of merit against resolution", _uri(figure, "svg"))
+    return Picture("Phasing by resolution", "Figure of merit against resolution",
+                   _uri(figure, "svg"))
 
 
 def _axes(size: tuple[float, float] = CHART_SIZE):
@@ -231,7 +235,8 @@ def _axes(size: tuple[float, float] = CHART_SIZE):
 
     look = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False,
             "axes.edgecolor": GREY, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-            "axes.grid": True, "grid.color": "#e6eaee", "axes.axisbelow": True, "lines.linewidth": 2}
+            "axes.grid": True, "grid.color": "#e6eaee", "axes.axisbelow": True,
+            "lines.linewidth": 2}
     with style.context(["default", look]):
         figure = Figure(figsize=size)
         width, height = size

@@ -6,6 +6,7 @@ The contents of result.json are described in docs/result.md.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -187,7 +188,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             "cycles": [asdict(cycle) for cycle in modified.cycles]}
         density = density_map(given.data.reflections, modified.coefficients,
                               given.data.reflections.d_min / 3)
-        _finish(stage, result, ReportMaps(density, probability and modified.weights, solvent))
+        _finish(stage, result, ReportMaps(density, None if probability is None else modified.weights,
+                                    solvent))
     return result
 
 
@@ -231,7 +233,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
 
 def _header(command: str, clock: _Clock, warnings: _Warnings, outputs: dict) -> dict:
     return {"schema": SCHEMA, "command": command, "status": "ok",
-            "program": {"name": "crank2-unet", "version": __version__},
+            "program": {"name": "crank2-unet", "version": __version__}, "arguments": sys.argv[1:],
             "timings": clock.timings(), "outputs": outputs, "warnings": list(warnings.messages)}
 
 

@@ -32,6 +32,7 @@ MASKS = {
     "variance": "by the local variance of the density (classical)",
 }
 COLUMNS = {
+    "vm": "Vm (Å³/Da)",
     "unet": "network",
     "joint": "both together",
     "b_iso": "B (Å²)",
@@ -151,8 +152,7 @@ def _machine_tiles(result: dict) -> list[Tile]:
     device, seconds = result.get("device"), (result.get("timings") or {}).get("total")
     tiles = []
     if device:
-        asked = "" if device["asked"] in ("auto", device["used"]) else f"{device['asked']} was asked; "
-        tiles.append(Tile("Device", device["used"].upper(), f"{asked}{device['threads']} threads"))
+        tiles.append(Tile("Device", device["used"].upper(), f"{device['threads']} threads"))
     if seconds is not None:
         tiles.append(Tile("Time", f"{seconds:.1f} s"))
     return tiles
@@ -180,8 +180,9 @@ def _charts(result: dict) -> list[figures.Picture]:
         charts.append(figures.solvent_picture(solvent["value"], solvent.get("matthews") or [],
                                               solvent.get("distributions")))
     if mask.get("histogram"):
-        charts.append(figures.histogram_picture(mask["histogram"]["edges"], mask["histogram"]["counts"],
-                                                mask.get("probability_cutoff")))
+        charts.append(figures.histogram_picture(
+            mask["histogram"]["edges"], mask["histogram"]["counts"],
+            mask.get("probability_cutoff")))
     bins = [item for item in (result.get("phasing") or {}).get("bins") or []
             if item.get("d_min") and item.get("fom") is not None]
     if bins:

@@ -7,16 +7,16 @@ DANO = |F(+)| - |F(-)|,
 
     DANO = 2 |H"| sin(phi - phase of H")        to first order in |H"|/|F|
 
-The errors of F - H (all that is not a site) and of DANO (measurement, errors of the sites) are taken
-as Gaussian with variances T and V.  Then an acentric reflection has
+The errors of F - H (all that is not a site) and of DANO (measurement, errors of the sites) are
+taken as Gaussian with variances T and V.  Then an acentric reflection has
 
     P(phi) ~ exp[-|F - H|^2/T - (DANO - 2 |H"| sin(phi - phase of H"))^2/2V]
 
 whose Hendrickson-Lattman form is exact: A + iB = 2|F|H/T + 2i DANO H"/V and C + iD = (H")^2/V.
 The first part is the distribution of Sim (1959), Acta Cryst. 12, 813-815; the second is the form of
 the SAD function of McCoy, Storoni & Read (2004), Acta Cryst. D60, 1220-1228, for small anomalous
-scattering.  Scales, variances and sites are those of maximal marginal likelihood of F and DANO, in
-which the unknown phase is integrated out.
+scattering.  T follows from the mean of F^2; scales, V and sites are those of maximal likelihood of
+DANO given F, in which the unknown phase is integrated out.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ from typing import Callable
 
 import gemmi
 import numpy as np
+from scipy.stats import skew
 
 from .data import AnomalousData
 from .errors import InputError
-from .phases import phi_fom_from_hl
-from .sad_model import Model, Observed, Values, bin_means, hl_terms, mean_amplitude, variance_of_f
+from .friedel import Observed, bin_means, mean_amplitude
+from .grids import density_map
+from .phases import phi_fom_from_hl, to_complex
+from .reflections import Reflections
+from .sad_model import Model, Values, hl_terms
 
 _HC = 12398.4198  # eV Angstrom
 
@@ -86,7 +90,7 @@ class SadResult:
 
 
 def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
-              progress: Callable[[int, int], None] | None = None, cycles: int = 5) -> SadResult:
+              cycles: int = 5, progress: Callable[[int, int], None] | None = None) -> SadResult:
     """Phase anomalous data with known sites of the anomalous scatterer.
 
     Parameters
@@ -95,17 +99,17 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
     sites : every atom of the first model is taken as a site of ``scatterer``.  Occupancies may be
         on any scale, B factors (isotropic, Angstrom^2) need be right only relative to each other.
     scatterer : element, f' and f''.
-    progress : called with (cycles done, cycles) after each cycle.
     cycles : of the refinement of occupancies, B factors and positions of the sites.  0 keeps the
         sites and fits only scales and errors.
+    progress : called with (cycles done, cycles) after each cycle.
 
     Returns
     -------
-    Phases and ``statistics``: n_sites, n_outliers (differences left out), log_likelihood_gain (of
-    the anomalous signal per reflection pair), fom, phasing_power, f_double_prime (fitted),
-    sigma_scale (factor of the uncertainties of DANO), sites (occupancy, b_iso) and bins (d_max,
-    d_min, n, fom, rms_dano, rms_calculated, rms_error, phasing_power); foms are of all measured
-    reflections, phasing power is the rms calculated difference over the rms error V^1/2.
+    Phases and ``statistics``: n_sites, n_pairs (acentric differences used), fom (mean over the
+    measured reflections), phasing_power (rms ratio of calculated difference and its error V^1/2),
+    f_double_prime (fitted), sigma_scale (factor of the uncertainties of DANO), map_skewness (of the
+    m|F| map; clearly larger in the right hand), sites (occupancy, b_iso) and bins (d_max, d_min, n,
+    fom, rms_dano, rms_calculated, rms_error, phasing_power).
 
     Raises
     ------
@@ -115,17 +119,17 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
         raise InputError(f"f'' of {scatterer.element} is {scatterer.f_double_prime:g}: SAD phasing "
                          "needs a positive f''; check the element and the wavelength.")
     if not len(sites) or not any(site.atom.occ > 0 for site in sites[0].all()):
-        raise InputError("The sites hold no atom of positive occupancy: give the coordinates of the "
-                         "anomalous scatterers.")
+        raise InputError("The sites hold no atom of positive occupancy: give the coordinates of "
+                         "the anomalous scatterers.")
     observed = Observed.of(data)
-    model = Model(observed, sites, data.reflections.spacegroup,
-                  scatterer.form_factor(observed.inverse_d_squared), scatterer.f_double_prime)
+    spacegroup = data.reflections.spacegroup
+    model = Model(observed.select(observed.paired), sites, spacegroup, scatterer)
     values = model.fit(model.start(sites), sites_too=False)
     for cycle in range(cycles):
         values = model.fit(values, sites_too=True)
         if progress:
             progress(cycle + 1, cycles)
-    return _result(data, sites, model, values)
+    return _result(data, sites, Model(observed, sites, spacegroup, scatterer), values)
 
 
 def _result(data: AnomalousData, sites: gemmi.Structure, model: Model, values: Values) -> SadResult:
@@ -133,14 +137,15 @@ def _result(data: AnomalousData, sites: gemmi.Structure, model: Model, values: V
     obs = model.obs
     base = model.partials(values) @ values["occupancy"]
     h, h2 = (factor * base for factor in model.factors(values))
-    s, measured, extra = model.variances(values)
+    t, measured, extra = model.variances(values)
     error = measured + extra
-    ab, cd = hl_terms(obs, h, h2, variance_of_f(obs, s), np.where(obs.paired, 1 / error, 0.0))
+    ab, cd = hl_terms(obs, h, h2, t, np.where(obs.paired, 1 / error, 0.0))
     hl = np.zeros((len(data.reflections), 4))
-    hl[obs.measured] = np.stack([ab.real, ab.imag, cd.real, cd.imag], axis=1)
+    hl[obs.place] = np.stack([ab.real, ab.imag, cd.real, cd.imag], axis=1)
     phi, fom = phi_fom_from_hl(hl, data.reflections.allowed_phase)
     f, sigf = mean_amplitude(data)
-    statistics = _statistics(model, values, fom[obs.measured], h2, error)
+    statistics = {**_statistics(model, values, fom[obs.place], h2, error),
+                  "map_skewness": _map_skewness(data.reflections, to_complex(f * fom, phi))}
     return SadResult(f, sigf, hl, phi, fom, _with_values(sites, values), statistics)
 
 
@@ -163,14 +168,24 @@ def _statistics(model: Model, values: Values, fom: np.ndarray, h2: np.ndarray,
         row["phasing_power"] = row["rms_calculated"] / row["rms_error"]
     largest = values["occupancy"].max()
     return {
-        "n_sites": len(values["occupancy"]), "n_outliers": obs.n_outliers, "fom": float(fom.mean()),
+        "n_sites": len(values["occupancy"]), "n_pairs": int(pair.sum()), "fom": float(fom.mean()),
         "phasing_power": float(np.sqrt((2 * np.abs(h2[pair]) ** 2 / error[pair]).mean())),
-        "log_likelihood": float(model.log_likelihood(values, model.partials(values))[0]),
         "f_double_prime": float(model.f_double_prime * np.exp(values["log_ratio"][0])),
         "sigma_scale": float(np.exp(values["log_sigma"][0])),
-        "sites": [{"occupancy": float(o / largest), "b_iso": float(b + values["b"][0])}
+        "sites": [{"occupancy": float(o / largest), "b_iso": float(b)}
                   for o, b in zip(values["occupancy"], values["b_iso"])],
         "bins": bins}
+
+
+def _map_skewness(reflections: Reflections, coefficients: np.ndarray) -> float:
+    """Skewness of the density, clipped at 4 rms so that the sites themselves do not decide it.
+
+    Positive where atoms stand out, near 0 for noise (Terwilliger et al., 2009, Acta Cryst. D65,
+    582-601): the hand with the clearly larger value is the right one.
+    """
+    density = density_map(reflections, np.nan_to_num(coefficients), reflections.d_min / 2.5).array
+    limit = 4 * density.std()
+    return float(skew(np.clip(density, -limit, limit), axis=None))
 
 
 def _with_values(sites: gemmi.Structure, values: Values) -> gemmi.Structure:
@@ -178,7 +193,7 @@ def _with_values(sites: gemmi.Structure, values: Values) -> gemmi.Structure:
     out = sites.clone()
     occupancy = values["occupancy"] / values["occupancy"].max()
     for site, q, b, x in zip(out[0].all(), occupancy, values["b_iso"], values["xyz"]):
-        site.atom.occ, site.atom.b_iso = float(q), float(b + values["b"][0])
+        site.atom.occ, site.atom.b_iso = float(q), float(b)
         site.atom.pos = out.cell.orthogonalize(gemmi.Fractional(*x))
     return out
 

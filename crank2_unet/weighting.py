@@ -1,4 +1,11 @@
-"""Weighting of a modified map against the experiment: sigma-A by likelihood, phase combination."""
+"""Weighting of a modified map against the experiment, phase combination, new map coefficients.
+
+Each cycle of density modification yields structure factors Fc.  Their normalised values Ec predict
+those of the crystal with a correlation sigma-A, a smooth function of resolution found by maximum
+likelihood with the experimental phase probabilities inside the likelihood, so that agreement in
+phase counts as well as agreement in amplitude (MLHL: Pannu, Murshudov, Dodson & Read, 1998, Acta
+Cryst. D54, 1285-1294; use in density modification: Cowtan, 2010, Acta Cryst. D66, 470-478).
+"""
 
 from __future__ import annotations
 
@@ -7,131 +14,150 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from .data import PhasedData
 from .phases import phi_fom_from_hl, to_complex
-from .reflections import Reflections
+from .shells import Shells
 
-_SIGMA_A = np.concatenate([np.linspace(0.0, 0.9, 16), [0.93, 0.95, 0.97, 0.98]])
-# 15 degree steps for the likelihood, whose terms are averaged over thousands of reflections
+# The likelihood is tabulated at these values and interpolated: its maximum is found wherever it
+# lies, which a search from a starting value does not grant when phases are poor.
+_SIGMA_A = np.append(np.linspace(0.0, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
+# expected bend of sigma-A, as second difference from shell to shell; holds the curve together
+_BEND = 0.05
+# 15 degree steps: likelihoods are summed over hundreds of reflections
 _PHI = np.deg2rad(np.arange(0.0, 360.0, 15.0))
 _BASIS = np.stack([np.cos(_PHI), np.sin(_PHI), np.cos(2 * _PHI), np.sin(2 * _PHI)])
-# expected change of the slope of sigma-A from bin to bin; keeps neighbours together
-_ROUGHNESS = 0.05
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """Modified structure factors combined with the experimental phases; all arrays are (n,).
+    """Modified structure factors combined with experimental phases; n reflections.
 
-    hl (n, 4), phi in degrees, fom: of the combined phase probabilities.
-    coefficients: complex, of the next map.
-    f_calc: scaled amplitudes of the modified map.
-    sigma_a: correlation of its normalised structure factors with the true ones, by resolution.
+    Parameters
+    ----------
+    hl : (n, 4) Hendrickson-Lattman coefficients of the combined phase probability.
+    phi, fom : (n,) its best phase, degrees, and figure of merit.
+    f_calc : (n,) complex, Fc on the scale of the observed amplitudes.
+    sigma_a : (n,) correlation of Ec with the normalised structure factors of the crystal.
+    filled : (n,) complex 2mFo-DFc (centric: mFo), DFc where not measured: the map to look at.
+    extrinsic : (n,) complex, the map to modify next, see :func:`combine`.
     """
 
     hl: np.ndarray
     phi: np.ndarray
     fom: np.ndarray
-    coefficients: np.ndarray
     f_calc: np.ndarray
     sigma_a: np.ndarray
+    filled: np.ndarray
+    extrinsic: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Normalised observed and modified structure factors of n reflections."""
+
+    e_obs: np.ndarray
+    e_calc: np.ndarray
+    noise: np.ndarray       # variance that measurement adds to that of e_obs given e_calc
+    direction: np.ndarray   # exp(i phi_c)
+    centric: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> _Pair:
+        return _Pair(self.e_obs[chosen], self.e_calc[chosen], self.noise[chosen],
+                     self.direction[chosen], self.centric[chosen])
+
+    def variance(self, sigma_a: np.ndarray | float) -> np.ndarray:
+        return 1.0 - sigma_a**2 + self.noise
+
+    def concentration(self, sigma_a: np.ndarray | float) -> np.ndarray:
+        """X of the phase probability exp(X cos(phi - phi_c)) (Sim, 1959; centric: Woolfson)."""
+        x = sigma_a * self.e_obs * self.e_calc / self.variance(sigma_a)
+        return np.where(self.centric, x, 2 * x)
 
 
 def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
+    """Combine the phases of a modified map with the experimental ones.
+
+    Parameters
+    ----------
+    data : experimental amplitudes and phase probabilities.
+    modified : (n,) complex structure factors of the modified map, on any scale.
+
+    Notes
+    -----
+    The next map must not return to the modification what the modification itself has put in, or
+    errors confirm themselves and figures of merit rise without cause.  With F = m|Fo|exp(i phi), the
+    mean of the combined distribution, and eta the mean derivative of F by DFc, the part of F that
+    is independent of DFc is (F - eta DFc)/(1 - eta) (the extrinsic message of approximate message
+    passing: Rangan, Schniter & Fletcher, 2019, IEEE Trans. Inf. Theory 65, 6664-6684).  eta is the
+    ratio of the variances of the structure factor after and before the observation is used.  The
+    coefficients here have this part with the weight of a Wiener filter for its error.  Without
+    experimental phases and for good Fc eta is 1/2, which gives 2mFo-DFc (Main, 1979, Acta Cryst.
+    A35, 779-785); for centric reflections it tends to 0, which gives mFo.
+    """
     r, measured = data.reflections, np.isfinite(data.f)
-    bins = Bins(r, measured)
-    sqrt_eps = np.sqrt(r.epsilon)
-    scale_o = bins.smooth_rms(data.f / sqrt_eps)
-    scale_c = bins.smooth_rms(np.abs(modified) / sqrt_eps)
-    f_calc = modified * scale_o / scale_c
-    e_o = data.f / (scale_o * sqrt_eps)
-    e_c = np.abs(f_calc) / (scale_o * sqrt_eps)
-    sig_e = np.nan_to_num(data.sigf / (scale_o * sqrt_eps))
-    direction = np.exp(1j * np.angle(modified))
-    sigma_a = bins.fit(e_o[measured], e_c[measured], sig_e[measured], r.centric[measured],
-                       data.hl[measured], direction[measured])
-    x = _concentration(sigma_a, np.nan_to_num(e_o), e_c, sig_e, r.centric)
-    hl = data.hl.copy()
-    hl[:, 0] += x * direction.real
-    hl[:, 1] += x * direction.imag
+    shells = Shells(r, measured)
+    root_epsilon = np.sqrt(r.epsilon)
+    scale = shells.rms(np.nan_to_num(data.f) / root_epsilon) * root_epsilon
+    f_calc = modified * scale / (shells.rms(np.abs(modified) / root_epsilon) * root_epsilon)
+    # an amplitude's error acts along the structure factor only: twice as a variance in the plane
+    noise = np.nan_to_num(data.sigf / scale) ** 2 * np.where(r.centric, 1.0, 2.0)
+    pair = _Pair(np.nan_to_num(data.f / scale), np.abs(f_calc / scale), noise,
+                 np.exp(1j * np.angle(modified)), r.centric)
+
+    sigma_a = _fit_sigma_a(shells, _log_likelihood(pair.take(measured), data.hl[measured]))
+    t = pair.concentration(sigma_a) * pair.direction
+    hl = data.hl + np.stack([t.real, t.imag, np.zeros(len(r)), np.zeros(len(r))], axis=1)
     phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
-    model = sigma_a * f_calc
-    coefficients = np.where(measured, to_complex(2 * fom * np.nan_to_num(data.f), phi) - model, model)
-    return Weighted(hl, phi, fom, coefficients, np.abs(f_calc), sigma_a)
+
+    best = to_complex(fom * np.nan_to_num(data.f), phi)
+    expected = sigma_a * f_calc
+    eta = pair.e_obs**2 * (1 - fom**2) / pair.variance(sigma_a)
+    eta = np.where(r.centric, shells.mean(eta, r.centric), shells.mean(eta, ~r.centric)).clip(0, 1)
+    extrinsic = (best - eta * expected) / (1 - eta * sigma_a**2)
+    return Weighted(hl, phi, fom, f_calc, sigma_a,
+                    filled=np.where(measured, np.where(r.centric, best, 2 * best - expected),
+                                    expected),
+                    extrinsic=np.where(measured, extrinsic, expected))
 
 
-def _variance(sigma_a, sig_e):
-    return 1.0 - sigma_a**2 + VARSIG * sig_e**2
-VARSIG = 0.0
+def _fit_sigma_a(shells: Shells, log_likelihood: np.ndarray) -> np.ndarray:
+    """Smooth sigma-A of all reflections from its tabulated log-likelihood for measured ones."""
+    in_shells = np.stack([shells.total(row) for row in log_likelihood])
+    curve = CubicSpline(_SIGMA_A, in_shells)
+    slope = curve.derivative()
+    every = np.arange(shells.count)
+    bending = np.diff(np.eye(shells.count), 2, axis=0) / _BEND
 
-def _concentration(sigma_a, e_o, e_c, sig_e, centric):
-    """Factor of cos(phi - phi_c) in the exponent of the phase probability."""
-    x = 2 * sigma_a * e_o * e_c / _variance(sigma_a, sig_e)
-    return np.where(centric, x/2, x)
+    def cost(sigma_a: np.ndarray) -> tuple[float, np.ndarray]:
+        bend = bending @ sigma_a
+        return (bend @ bend / 2 - curve(sigma_a)[every, every].sum(),
+                bending.T @ bend - slope(sigma_a)[every, every])
 
-
-class Bins:
-    """Resolution bins with interpolation between their centres."""
-
-    def __init__(self, r, measured):
-        self.measured = measured
-        n = int(measured.sum())
-        self.count = int(np.clip(n / 500, 2, 20))
-        self.bin = r.in_bins(self.count, measured)
-        s2 = r.inverse_d_squared
-        self.order = np.interp(s2, np.sort(s2[measured]), np.arange(n) / n * self.count - 0.5)
-        self.r = r
-
-    def interpolate(self, v):
-        return np.interp(self.order, np.arange(self.count), v)
-
-    def smooth_rms(self, f):
-        m = self.measured
-        mean = np.bincount(self.bin[m], f[m]**2) / np.bincount(self.bin[m])
-        s = np.exp(self.interpolate(np.log(mean)) / 2)
-        fine = np.bincount(self.bin[m], (f[m] / s[m])**2) / np.bincount(self.bin[m])
-        return s * np.exp(self.interpolate(np.log(fine)) / 2)
-
-    def fit(self, e_o, e_c, sig_e, centric, hl, direction):
-        like = log_likelihood(e_o, e_c, sig_e, centric, hl, direction)
-        per_bin = np.stack([np.bincount(self.bin[self.measured], l) for l in like])
-        curve = CubicSpline(_SIGMA_A, per_bin)
-        slope = curve.derivative()
-        k = np.arange(self.count)
-
-        def target(v):
-            bend = np.diff(v, 2) / _ROUGHNESS
-            d = np.zeros(self.count)
-            if len(bend):
-                d[:-2] += bend; d[1:-1] -= 2 * bend; d[2:] += bend
-            return (-curve(v)[k, k].sum() + (bend**2).sum() / 2, -slope(v)[k, k] + d / _ROUGHNESS)
-        start = _SIGMA_A[per_bin.argmax(0)]
-        best = minimize(target, start, jac=True, method="L-BFGS-B", bounds=[(0, _SIGMA_A[-1])] * self.count)
-        return self.interpolate(best.x)
+    start = _SIGMA_A[in_shells.argmax(axis=0)]
+    found = minimize(cost, start, jac=True, method="L-BFGS-B",
+                     bounds=[(0.0, _SIGMA_A[-1])] * shells.count)
+    return shells.interpolate(found.x)
 
 
-def log_likelihood(e_o, e_c, sig_e, centric, hl, direction):
-    """(len(_SIGMA_A), n) log P(e_o; e_c, hl)."""
-    weight = np.where(centric, 0.5, 1.0)
-    delta = np.angle(direction)
-    prior = (hl @ _BASIS).astype(np.float32)
-    prior -= logsumexp(prior, axis=1, keepdims=True)
-    cosine = np.cos(_PHI - delta[:, None]).astype(np.float32)
-    # a centric reflection: only its direction and the opposite one
-    if centric.any():
-        a = hl[centric, 0] * direction[centric].real + hl[centric, 1] * direction[centric].imag
-        prior[centric] = -np.inf
-        lp = np.stack([a, -a], 1); lp -= logsumexp(lp, axis=1, keepdims=True)
-        prior[centric, :2] = lp
-        cosine[centric, :2] = [1, -1]
-    out = []
-    for s in _SIGMA_A:
-        d = _variance(s, sig_e)
-        x = _concentration(s, e_o, e_c, sig_e, centric)
-        y = prior + x[:, None].astype(np.float32) * cosine
-        top = y.max(1)
-        lse = top + np.log(np.exp(y - top[:, None]).sum(1))
-        out.append(-weight * (np.log(d) + (e_o**2 + s**2 * e_c**2) / d) + lse)
-    return out
+def _log_likelihood(pair: _Pair, hl: np.ndarray) -> np.ndarray:
+    """log P(e_obs; e_calc, HL) for each tabulated sigma-A, (len(_SIGMA_A), n), up to a constant."""
+    cosine = np.cos(_PHI - np.angle(pair.direction)[:, None]).astype(np.float32)
+    log_prior = hl @ _BASIS
+    # the two phases of a centric reflection, along Fc and against it
+    along = hl[:, 0] * pair.direction.real + hl[:, 1] * pair.direction.imag
+    log_prior[pair.centric] = -np.inf
+    log_prior[pair.centric, :2] = np.stack([along, -along], axis=1)[pair.centric]
+    cosine[pair.centric, :2] = 1.0, -1.0
+    prior = np.exp(log_prior - log_prior.max(axis=1, keepdims=True)).astype(np.float32)
+    prior /= prior.sum(axis=1, keepdims=True)
+
+    degrees = np.where(pair.centric, 0.5, 1.0)
+    rows = []
+    for sigma_a in _SIGMA_A:
+        variance, x = pair.variance(sigma_a), pair.concentration(sigma_a)
+        # cos - 1 keeps the exponential below 1; the tiny term stands for phases in between
+        overlap = np.sum(prior * np.exp(x[:, None].astype(np.float32) * (cosine - 1)), axis=1)
+        misfit = (pair.e_obs**2 + sigma_a**2 * pair.e_calc**2) / variance
+        rows.append(x + np.log(overlap + 1e-30) - degrees * (np.log(variance) + misfit))
+    return np.stack(rows)

@@ -1,7 +1,7 @@
 """Backbone of a four-helix bundle, grown from internal coordinates with loops closed by search.
 
-Backbone arrays are (..., residues, 5, 3): atoms N, CA, C, O, CB in Angstrom; CB is also where glycine
-has none, to keep room for side chains.  Torsions are in degrees.
+Backbone arrays are (..., residues, 5, 3): atoms N, CA, C, O, CB in Angstrom; glycine has a CB here
+too, to keep room for side chains.  Torsions are in degrees.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ C_N_CA_CB = -122.6  # degrees, of L-amino acids
 HELIX = (-63.0, -42.0)  # phi, psi of regular alpha helices in protein crystals
 HELIX_SPREAD = 2.0  # degrees; real helices are not perfectly regular
 # phi, psi of the regions that loops take: alpha, bridge, beta, polyproline, left-handed helix
-LOOP_REGIONS = np.array([(-65.0, -40.0), (-95.0, 0.0), (-120.0, 130.0), (-70.0, 145.0), (57.0, 40.0)])
+LOOP_REGIONS = np.array([(-65.0, -40.0), (-95.0, 0.0), (-120.0, 130.0), (-70.0, 145.0),
+                         (57.0, 40.0)])
 REGION_WIDTH = 15.0  # degrees; standard deviation within a region
 
 HELIX_LENGTHS = (25, 23, 26, 24)
@@ -25,13 +26,14 @@ LOOP_LENGTHS = (5, 6, 5)
 ATOMS = 5  # of the backbone in a residue
 TAIL = 2  # residues before the first and after the last helix
 RISE = 1.5  # Angstrom per residue of a helix
-SPACING = 10.0  # Angstrom between axes of neighbouring helices, usual of bundles with Leu-rich cores
+SPACING = 10.0  # Angstrom between axes of neighbouring helices, usual of Leu-rich bundles
 TILT = 10.0  # degrees to the bundle axis: neighbours cross at 20, a left-handed supercoil
 TWO_TURNS = 7  # residues; their centroid lies on the axis of a helix
 CONTACT = 3.6  # Angstrom; backbone atoms of loops keep this far from the rest
 
 
-def place(a, b, c, length, angle, torsion):
+def place(a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: float,
+          torsion: np.ndarray) -> np.ndarray:
     """Atom d bonded to c, from bond length c-d, angle b-c-d and torsion a-b-c-d; broadcasts.
 
     Parsons et al. (2005), J. Comput. Chem. 26, 1063-1068.
@@ -47,7 +49,7 @@ def _unit(v):
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
-def grow(start, psi_before, phi, psi):
+def grow(start: np.ndarray, psi_before: float, phi: np.ndarray, psi: np.ndarray) -> np.ndarray:
     """Residues added to a chain's end.
 
     Parameters
@@ -74,8 +76,9 @@ def grow(start, psi_before, phi, psi):
     return np.stack([n, ca, c, oxygen, beta], axis=-2)
 
 
-def build_backbone(rng: np.random.Generator):
-    """A bundle: coordinates (n, 5, 3), phi and psi (n,), and whether each residue is in a helix."""
+def build_backbone(rng: np.random.Generator,
+                   ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A bundle: coordinates (n, 5, 3), phi and psi (n,), and whether each residue is helical."""
     targets = bundle_axes()
     phi, psi = _helix_torsions(TAIL + HELIX_LENGTHS[0], rng)
     psi[:TAIL] = LOOP_REGIONS[2, 1] + rng.normal(0, REGION_WIDTH, TAIL)
@@ -90,11 +93,12 @@ def build_backbone(rng: np.random.Generator):
         helical += [False] * loop + [True] * length
     tail = _last_tail(chain, psi[-1], rng)
     chain = np.concatenate([chain, grow(chain[-1, :3], psi[-1], *tail)])
-    return chain, np.append(phi, tail[0]), np.append(psi, tail[1]), np.array(helical + [False] * TAIL)
+    phi, psi = np.append(phi, tail[0]), np.append(psi, tail[1])
+    return chain, phi, psi, np.array(helical + [False] * TAIL)
 
 
 def _last_tail(chain, psi_before, rng, tries=100):
-    """phi and psi of the last residues, (2, TAIL): of random extended ones those with least overlap."""
+    """phi and psi of the last residues, (2, TAIL): the least overlapping of random ones."""
     tails = LOOP_REGIONS[2][:, None] + rng.normal(0, 2 * REGION_WIDTH, (tries, 2, TAIL))
     new = grow(chain[-1, :3], psi_before, tails[:, 0], tails[:, 1])
     return tails[np.argmin((_overlap(new, chain) ** 2).sum(-1))]
@@ -122,7 +126,7 @@ def bundle_axes() -> np.ndarray:
     return np.array(axes)
 
 
-def helix_ends(helix):
+def helix_ends(helix: np.ndarray) -> np.ndarray:
     """Points of the axis in the first and last two turns, (..., 2, 3)."""
     main = helix[..., :3, :]
     return np.stack([main[..., :TWO_TURNS, :, :].mean((-2, -3)),
@@ -139,7 +143,9 @@ def _onto_axis(chain, ends, target):
     return (chain - ends.mean(0)) @ rotation.T + target.mean(0)
 
 
-def close_loop(chain, psi_before, loop, helix, target, rng, tries=3000, refined=6):
+def close_loop(chain: np.ndarray, psi_before: float, loop: int, helix: np.ndarray,
+               target: np.ndarray, rng: np.random.Generator, tries: int = 3000,
+               refined: int = 6) -> np.ndarray:
     """phi and psi, each (loop + helix,), of a loop that brings the next helix onto its axis.
 
     Random loops from the allowed regions; the nearest ``refined`` are minimised, the best is kept.
@@ -160,7 +166,8 @@ def close_loop(chain, psi_before, loop, helix, target, rng, tries=3000, refined=
                                _overlap(new, chain)], axis=-1)
 
     nearest = np.argsort((_axis_misfit(segment(sampled)[..., loop:, :, :], target) ** 2).sum(-1))
-    fits = [_minimise(lambda x, c=centres[i]: residuals(x, c), sampled[i]) for i in nearest[:refined]]
+    fits = [_minimise(lambda x, centre=centres[i]: residuals(x, centre), sampled[i])
+            for i in nearest[:refined]]
     best = min(fits, key=lambda fit: fit.cost).x.reshape(2, loop)
     return np.concatenate([best, helix], axis=-1)
 
@@ -195,5 +202,5 @@ def _minimise(residuals, start):
         steps = x + 0.01 * np.eye(len(x))
         batch = residuals(np.vstack([x[None], steps]).reshape((-1,) + start.shape))
         return ((batch[1:] - batch[0]) / 0.01).T
-    return least_squares(lambda x: residuals(x.reshape((1,) + start.shape))[0], start.ravel(), jacobian,
-                         max_nfev=60)
+    return least_squares(lambda x: residuals(x.reshape((1,) + start.shape))[0], start.ravel(),
+                         jacobian, max_nfev=60)

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from build_protein import place
 
-# Common rotamers (chi1, chi2, ... in degrees), rounded, after Lovell et al. (2000), Proteins 40, 389.
+# Common rotamers (chi1, chi2, ... in degrees), rounded: Lovell et al. (2000), Proteins 40, 389.
 ROTAMERS = {
     "GLY": [()], "ALA": [()], "SER": [(62,), (-65,), (180,)], "THR": [(62,), (-65,)],
     "VAL": [(175,), (-60,), (63,)],
@@ -32,10 +32,12 @@ ROTAMERS = {
 # Residues in proportion to how often helices, loops and the inside of proteins have them
 CORE = ["LEU", "ILE", "VAL", "ALA", "PHE"]
 BOUNDARY = ["ALA", "LEU", "VAL", "THR", "LYS", "GLN", "TYR", "TRP"]
-SURFACE = ["GLU"] * 5 + ["LYS"] * 5 + ["ARG"] * 3 + ["GLN"] * 2 + ["ALA"] * 2 + ["ASP", "SER", "ASN"]
+SURFACE = (["GLU"] * 5 + ["LYS"] * 5 + ["ARG"] * 3 + ["GLN"] * 2 + ["ALA"] * 2
+           + ["ASP", "SER", "ASN"])
 LOOP = ["ASN", "ASP", "SER", "THR", "LYS", "GLU", "GLY"]
 # Energy of having a residue at all, in units of WELL: offsets that large residues touch more
-COST = {"VAL": -2.0, "LEU": -4.0, "PHE": 4.0, "THR": -2.0, "LYS": -2.0, "TYR": 5.0, "TRP": 10.0}
+COST = {"VAL": -5.0, "ILE": -3.0, "LEU": -4.0, "PHE": 4.0, "THR": -3.0, "LYS": 2.0,
+        "TYR": 5.0, "TRP": 10.0}
 
 CORE_NEIGHBOURS, SURFACE_NEIGHBOURS = 3.4, 1.9  # weighted numbers of residues around a side chain
 RADII = {"C": 1.95, "N": 1.7, "O": 1.65, "S": 2.0}  # Angstrom; S stands for Se
@@ -76,7 +78,8 @@ def build(position: int, residue: str, chi: tuple, backbone: np.ndarray) -> Side
         atoms[row["atom"]] = place(*(atoms[row[k]] for k in "abc"), float(row["length"]),
                                    float(row["angle"]), torsion)
     names = tuple(atoms)[4:]
-    return SideChain(position, residue, chi, names, np.array([atoms[n] for n in names]).reshape(-1, 3))
+    xyz = np.array([atoms[name] for name in names]).reshape(-1, 3)  # glycine has none
+    return SideChain(position, residue, chi, names, xyz)
 
 
 def _torsion(text: str, chi: tuple) -> float:
@@ -86,7 +89,7 @@ def _torsion(text: str, chi: tuple) -> float:
     return chi[int(text[3]) - 1] + float(text[4:] or 0)
 
 
-def energy(distance, kinds_a, kinds_b):
+def energy(distance: np.ndarray, kinds_a: np.ndarray, kinds_b: np.ndarray) -> np.ndarray:
     """Lennard-Jones energies of atom pairs in units of its well, at most 30 each."""
     radius = np.array([[RADII[a] + RADII[b] for b in "CNOS"] for a in "CNOS"])
     radius[1:3, 1:3] = [[LIKE_POLAR, HYDROGEN_BOND], [HYDROGEN_BOND, LIKE_POLAR]]
@@ -94,7 +97,7 @@ def energy(distance, kinds_a, kinds_b):
     return np.minimum(sixth ** 2 - 2 * sixth, 30.0)
 
 
-def kinds(names) -> np.ndarray:
+def kinds(names: list[str]) -> np.ndarray:
     """Element of atoms by name, as an index of "CNOS"."""
     return np.array(["CNOS".index(name[0]) for name in names], int)
 
@@ -112,7 +115,8 @@ def neighbours(backbone: np.ndarray) -> np.ndarray:
     return weight.sum(1)
 
 
-def candidates(backbone, phi, helical, n_selenium, rng) -> list[list[str]]:
+def candidates(backbone: np.ndarray, phi: np.ndarray, helical: np.ndarray, n_selenium: int,
+               rng: np.random.Generator) -> list[list[str]]:
     """Residue types allowed at each position: hydrophobic inside, polar outside, Gly at phi > 0."""
     burial = neighbours(backbone)
     allowed = []
@@ -125,14 +129,15 @@ def candidates(backbone, phi, helical, n_selenium, rng) -> list[list[str]]:
             allowed.append(BOUNDARY)
         else:
             allowed.append([str(rng.choice(SURFACE))])
-    inside = [i for i in range(len(backbone)) if len(allowed[i]) > 1 and burial[i] > CORE_NEIGHBOURS]
+    inside = [i for i, types in enumerate(allowed) if types is CORE]
     # one selenomethionine in each stretch of the chain, as sequences have them
     for stretch in np.array_split(inside, n_selenium):
         allowed[rng.choice(stretch)] = ["MSE"]
     return allowed
 
 
-def design(backbone, allowed, rng, steps=150_000) -> list[SideChain]:
+def design(backbone: np.ndarray, allowed: list[list[str]], rng: np.random.Generator,
+           steps: int = 150_000) -> list[SideChain]:
     """One side chain for each position, by simulated annealing over types and rotamers."""
     states = [build(i, residue, chi, backbone[i]) for i, types in enumerate(allowed)
               for residue in types for chi in ROTAMERS[residue]]
@@ -157,7 +162,8 @@ def _energies(states, backbone):
     kind = kinds([name for s in states for name in s.names])
     depth = np.concatenate([np.arange(len(s.xyz)) for s in states])
     position = np.array([s.position for s in states])
-    main, main_kind = backbone[:, :4].reshape(-1, 3), np.tile(kinds(["N", "C", "C", "O"]), len(backbone))
+    main = backbone[:, :4].reshape(-1, 3)
+    main_kind = np.tile(kinds(["N", "C", "C", "O"]), len(backbone))
     tree = cKDTree(xyz)
 
     near = tree.sparse_distance_matrix(cKDTree(main), REACH, output_type="ndarray")
@@ -176,7 +182,8 @@ def _energies(states, backbone):
     return own, pair
 
 
-def relax(chosen: list[SideChain], backbone, rng, rounds=8, tries=30) -> list[SideChain]:
+def relax(chosen: list[SideChain], backbone: np.ndarray, rng: np.random.Generator,
+          rounds: int = 8, tries: int = 30) -> list[SideChain]:
     """The side chains turned a little from their rotamers where that relieves contacts."""
     chosen = list(chosen)
     ideal = [np.array(s.chi) for s in chosen]
@@ -198,7 +205,8 @@ def _trial_energies(trials, rest, backbone, ideal):
     kind = np.concatenate([kinds([n for s in rest for n in s.names]),
                            np.tile(kinds(["N", "C", "C", "O"]), far.sum())])
     near = np.linalg.norm(xyz - trials[0].xyz.mean(0), axis=1) < 12.0  # no side chain is longer
-    distance = np.linalg.norm(np.array([s.xyz[1:] for s in trials])[:, :, None] - xyz[near], axis=-1)
+    moved = np.array([s.xyz[1:] for s in trials])  # CB stays
+    distance = np.linalg.norm(moved[:, :, None] - xyz[near], axis=-1)
     strain = [np.sum(((np.array(s.chi) - ideal) / STRAIN) ** 2) for s in trials]
     moving = kinds(trials[0].names[1:])
     return energy(distance, moving[:, None], kind[near]).sum((1, 2)) + strain

@@ -47,7 +47,8 @@ def row_of(collection, code):
 
 def test_arrays_describe_the_crystal(collection):
     path = collection / "aaaa.cif.gz"
-    arrays = prepare_structure(row_of(collection, "aaaa"), path, variant=0, seed=1)
+    arrays = prepare_structure(row_of(collection, "aaaa"), path, variant=0, seed=1,
+                               later_cycles=2)
     with open(collection / "one.npz", "wb") as file:
         np.savez(file, **arrays)
     read = PreparedStructure.read(collection / "one.npz")
@@ -57,6 +58,7 @@ def test_arrays_describe_the_crystal(collection):
     np.testing.assert_array_equal(read.truth.array, truth.array)
     assert arrays["solvent_mask"] == pytest.approx(truth.array.mean())
     assert json.loads(arrays["settings"])["d_min"] == read.data.reflections.d_min
+    assert read.cycle[0] == 0 and (read.cycle[1:] > 0).all() and len(read.cycle) == 3
     assert (arrays["phase_error"] < 89).all() and (arrays["map_cc"] > 0.05).all()
     unmeasured = np.isnan(read.data.f)
     assert (read.coefficients[0][unmeasured] == 0).all() and unmeasured.any()
@@ -68,9 +70,9 @@ def test_arrays_describe_the_crystal(collection):
 
 def test_content_depends_on_seed_code_and_variant_only(collection):
     path, row = collection / "aaaa.cif.gz", row_of(collection, "aaaa")
-    first, again = (prepare_structure(row, path, 0, 1) for _ in range(2))
+    first, again = (prepare_structure(row, path, 0, 1, 0) for _ in range(2))
     np.testing.assert_array_equal(first["coefficients"], again["coefficients"])
-    for other in (prepare_structure(row, path, 1, 1), prepare_structure(row, path, 0, 2)):
+    for other in (prepare_structure(row, path, 1, 1, 0), prepare_structure(row, path, 0, 2, 0)):
         assert other["settings"] != first["settings"]
 
 
@@ -78,14 +80,14 @@ def test_prepare_resumes_skips_and_reports(collection):
     out = collection / "out"
     (collection / "bbbb.cif.gz").unlink()
     arguments = (collection / "index.csv", collection, out)
-    report = prepare(*arguments, variants=2, seed=1)
+    report = prepare(*arguments, variants=2, later_cycles=0, seed=1)
     assert sorted(path.name for path in out.iterdir()) == ["aaaa_0.npz", "aaaa_1.npz"]
     assert report.written == 2 and report.existing == 0
     assert set(report.failures) == {"bbbb_0", "bbbb_1"}
     assert "bbbb.cif.gz" in report.failures["bbbb_0"]
     before = (out / "aaaa_0.npz").stat().st_mtime_ns
     (out / "aaaa_1.npz").unlink()
-    report = prepare(*arguments, variants=2, seed=1)
+    report = prepare(*arguments, variants=2, later_cycles=0, seed=1)
     assert report.written == 1 and report.existing == 1
     assert (out / "aaaa_0.npz").stat().st_mtime_ns == before
 

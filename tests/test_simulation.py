@@ -195,6 +195,6 @@ def test_native_experiments_use_the_dominant_scatterer():
 
 
 def test_element_that_is_not_there():
+    settings = replace(PERFECT, scenario="native", scatterer=Scatterer("Zn", -1.0, 2.0))
     with pytest.raises(InputError, match="has no Zn atom"):
-        simulate_sad(peptide(), replace(PERFECT, scenario="native", scatterer=Scatterer("Zn", 0, 2)),
-                     np.random.default_rng(0))
+        simulate_sad(peptide(), settings, np.random.default_rng(0))

@@ -148,6 +148,13 @@ def test_scores():
     assert got["loss"] == pytest.approx(-np.log(np.where(truth, p, 1 - p)).mean())
 
 
+def test_training_stops_at_a_loss_that_is_not_finite(config):
+    trainer = Trainer(config)
+    x, y = Spheres("train", config.input, 16, 1).batch(0, 2)
+    with pytest.raises(InputError, match="The loss is nan at step 0"):
+        trainer.learn(np.full_like(x, np.nan), y)
+
+
 def test_settings_survive_the_checkpoint(config):
     assert TrainConfig.from_json(config.to_json()) == config
 

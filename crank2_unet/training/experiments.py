@@ -8,9 +8,12 @@ import gemmi
 import numpy as np
 
 from ..sad import Scatterer
-from ..simulation import SadSettings, is_methionine_sulphur
+from ..simulation import SadSettings
+from ..substructure import is_methionine_sulphur
 
 _SOAKED_ELEMENTS = ("Br", "I", "Xe", "Hg", "Pt", "Au")
+_D_MIN = 1.5  # Angstrom; better maps need no mask
+_MOST_REFLECTIONS = 60_000  # more would take most of the time
 _LIGHTEST_SCATTERER = 15  # P; the anomalous signal of Na and Mg is of no use
 # wavelengths used in practice, Angstrom: Br, Se and Zn peaks, 1, Cu Ka and two for sulphur
 _WAVELENGTHS = (0.919, 0.979, 1.0, 1.28, 1.5418, 1.77, 2.07)
@@ -33,10 +36,11 @@ def random_settings(structure: gemmi.Structure, rng: np.random.Generator) -> Sad
     occupancy = rng.uniform(0.25, 0.9) if scenario == "soak" else rng.uniform(0.7, 1.0)
     # Hendrickson & Teeter (1981), Nature 290, 107: 6.7 electrons for the average protein atom
     bijvoet_ratio = np.sqrt(2 * n_sites * occupancy / n_atoms) * scatterer.f_double_prime / 6.7
-    signal_to_noise = np.exp(rng.uniform(np.log(0.7), np.log(8.0)))
+    signal_to_noise = np.exp(rng.uniform(np.log(0.5), np.log(6.0)))
     i_over_sigma = np.clip(signal_to_noise / (np.sqrt(2) * bijvoet_ratio), 6.0, 80.0)
 
-    own_d_min = max(structure.resolution or 2.0, 1.5)
+    own_d_min = max(structure.resolution or 2.0, _D_MIN,
+                    _resolution_of(structure, _MOST_REFLECTIONS))
     d_min = own_d_min
     if rng.random() < 2 / 3 and own_d_min < 4.0:
         d_min += (4.0 - own_d_min) * rng.beta(1.0, 2.0)
@@ -55,6 +59,12 @@ def random_settings(structure: gemmi.Structure, rng: np.random.Generator) -> Sad
         completeness=rng.uniform(0.9, 1.0), overloads=rng.choice([0.0, rng.uniform(0.0, 0.3)]),
         site_shift=rng.uniform(0.05, 0.4), missing_sites=0.5 * rng.beta(1.0, 3.0),
         spurious_sites=0.5 * rng.beta(1.0, 3.0), site_error=rng.uniform(0.05, 0.4))
+
+
+def _resolution_of(structure: gemmi.Structure, n_unique: int) -> float:
+    """Resolution, Angstrom, to which a crystal has a number of unique reflections."""
+    n_symops = len(structure.find_spacegroup().operations())
+    return (2 * np.pi / 3 * structure.cell.volume / (n_symops * n_unique)) ** (1 / 3)
 
 
 def _draw_scenario(structure: gemmi.Structure, rng: np.random.Generator) -> tuple[str, Counter]:

@@ -10,29 +10,32 @@ import csv
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
 from dask.distributed import Client, LocalCluster, as_completed
 from tqdm import tqdm
 
+from ..data import PhasedData
 from ..errors import InputError
-from ..grids import empty_grid
-from ..masks import model_mask
+from ..grids import empty_grid, like, resample
+from ..masks import cut_at_fraction, model_mask, soften, variance_weights
+from ..modification import modify_density
 from ..phases import map_correlation, mean_phase_error, to_complex
-from ..sad import SadResult, phase_sad
-from ..simulation import SimulatedSad, simulate_sad
+from ..sad import phase_sad
+from ..simulation import simulate_sad
 from .experiments import random_settings
 
 SPLITS = ("train", "validation", "test")
 TRUTH_SPACING = 1.0  # Angstrom, that of the network's windows
 # 5 % of the depositions are larger and would take a third of the time for maps no different
 LARGEST_VOLUME = 1.8e6  # of the cell, cubic Angstrom
-_REFINEMENT_CYCLES = 2  # of the sites: most of the gain of more
+_REFINEMENT_CYCLES = 1  # of the sites: more change the mean phase error by 0.02 degrees
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Preparation:
 
 
 def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: str = "train",
-            limit: int | None = None, variants: int = 1, seed: int = 0, workers: int = 1,
-            scheduler: str | None = None) -> Preparation:
+            limit: int | None = None, variants: int = 1, later_cycles: int = 1, seed: int = 0,
+            workers: int = 1, scheduler: str | None = None) -> Preparation:
     """Write one ``<code>_<variant>.npz`` for each structure of a split and each variant.
 
     Files that exist are kept; failures are reported, not fatal.  The content of a file depends on
@@ -66,6 +69,7 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     split : "train", "validation" or "test".
     limit : number of structures, chosen at random; None takes all.
     variants : number of simulated experiments for each structure.
+    later_cycles : number of maps from later cycles of density modification for each experiment.
     workers : processes on this machine.
     scheduler : address of a Dask scheduler; then ``workers`` is not used.
 
@@ -74,37 +78,33 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     InputError : unknown split, or no structures in it.
     """
     out = Path(out)
+    jobs = {f"{row['code']}_{variant}": (row, variant)
+            for row in _choose(index_csv, split, limit, seed) for variant in range(variants)}
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [(row, variant) for row in _choose(index_csv, split, limit, seed)
-            for variant in range(variants)]
-    paths = {f"{row['code']}_{variant}": out / f"{row['code']}_{variant}.npz"
-             for row, variant in jobs}
-    missing = [(row, variant) for row, variant in jobs
-               if not paths[f"{row['code']}_{variant}"].exists()]
+    missing = [name for name in jobs if not (out / f"{name}.npz").exists()]
     failures = {}
     with _client(workers, scheduler) as client:
-        futures = {client.submit(write_prepared, row, str(Path(folder).resolve()),
-                                 str(out.resolve()), variant, seed, pure=False, retries=0):
-                   f"{row['code']}_{variant}" for row, variant in missing}
-        done = as_completed(futures)
-        for future in tqdm(done, total=len(futures), unit="map", desc=f"preparing {split}"):
+        futures = {client.submit(_write, *jobs[name], str(Path(folder).resolve()),
+                                 str((out / f"{name}.npz").resolve()), seed, later_cycles,
+                                 pure=False): name for name in missing}
+        for future in tqdm(as_completed(futures), total=len(futures), desc=split, unit="map"):
             if future.status != "finished":
-                failures[futures[future]] = f"{future.exception()}" or future.status
+                failures[futures[future]] = str(future.exception())
             future.release()
     return Preparation(len(missing) - len(failures), len(jobs) - len(missing), failures)
 
 
-def write_prepared(row: dict, folder: str, out: str, variant: int, seed: int) -> None:
-    """Simulate, phase and write one structure; the file appears only when it is complete."""
-    path = Path(out) / f"{row['code']}_{variant}.npz"
-    arrays = prepare_structure(row, Path(folder) / f"{row['code']}.cif.gz", variant, seed)
-    part = path.with_suffix(".part")
-    with open(part, "wb") as file:
+def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cycles: int) -> None:
+    """Prepare and write one file, which appears only when it is complete."""
+    coordinates = Path(folder) / f"{row['code']}.cif.gz"
+    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles)
+    with open(f"{path}.part", "wb") as file:
         np.savez(file, **arrays)
-    os.replace(part, path)
+    os.replace(f"{path}.part", path)
 
 
-def prepare_structure(row: dict, path: str | Path, variant: int, seed: int) -> dict:
+def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
+                      later_cycles: int) -> dict:
     """The arrays of one prepared file.
 
     Parameters
@@ -112,12 +112,14 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int) -> d
     row : line of the index.
     path : of the coordinates.
     variant, seed : choose the experiment.
+    later_cycles : number of maps from later cycles of density modification.
 
     Returns
     -------
-    code, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients (m, n) of m
-    maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed bits of
-    the solvent mask) and truth_shape; solvent_mask and solvent_matthews; n_residues; settings (JSON).
+    code, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients (m, n) of
+    m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed bits of
+    the solvent mask) and truth_shape; solvent_mask and solvent_matthews; n_residues; settings
+    (JSON of SadSettings).
     """
     rng = np.random.default_rng((seed, zlib.crc32(row["code"].encode()), variant))
     structure = gemmi.read_structure(str(path))
@@ -129,6 +131,10 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int) -> d
     reflections = simulated.data.reflections
     truth = model_mask(structure, empty_grid(reflections.cell, reflections.spacegroup,
                                              TRUTH_SPACING))
+    start = to_complex(np.where(np.isfinite(phased.f), phased.fom * phased.f, 0.0), phased.phi)
+    data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
+    maps = [_Map(0, start, phased.phi, phased.fom)]
+    maps += [_later_map(data, truth, float(row["solvent"]), rng) for _ in range(later_cycles)]
     return {
         "code": row["code"], "variant": variant, "n_residues": int(row["n_residues"]),
         "solvent_matthews": float(row["solvent"]), "settings": json.dumps(asdict(settings)),
@@ -137,19 +143,58 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int) -> d
         "f": phased.f.astype(np.float32), "sigf": phased.sigf.astype(np.float32),
         "hl": phased.hl.astype(np.float32),
         "truth": np.packbits(truth.array > 0.5), "truth_shape": np.array(truth.shape),
-        "solvent_mask": float(truth.array.mean()), **_maps(simulated, phased)}
+        "solvent_mask": float(truth.array.mean()), **_describe(maps, data, simulated.f_true)}
 
 
-def _maps(simulated: SimulatedSad, phased: SadResult) -> dict:
+class _Map(NamedTuple):
+    """Coefficients (n,) complex after a number of cycles, and their phases and foms."""
+
+    cycle: int
+    coefficients: np.ndarray
+    phi: np.ndarray
+    fom: np.ndarray
+
+
+def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
+               rng: np.random.Generator) -> _Map:
+    """A map of 1 to 6 cycles of density modification, half the time with the classical mask.
+
+    The other half stands for the masks of a network: the true one with smooth errors.
+    """
+    cycles = int(rng.integers(1, 7))
+    if rng.random() < 0.5:
+        weights = variance_weights(solvent_content, radius=rng.uniform(4.0, 8.0))
+    else:
+        damaged = soften(_damage(truth, rng), 1.0)
+
+        def weights(grid: gemmi.FloatGrid, _: int) -> gemmi.FloatGrid:
+            return resample(damaged, grid)
+    result = modify_density(data, weights, cycles)
+    return _Map(cycles, result.coefficients, result.phi, result.fom)
+
+
+def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid:
+    """The true mask with wrong regions some 5 Angstrom wide, most of them near its boundary."""
+    noise = like(truth, rng.standard_normal(truth.shape))
+    noise.symmetrize_avg()
+    noise = soften(noise, 2.5).array
+    # correlation of the masks before and after: about 0.9 to 0.4
+    error = rng.uniform(0.1, 0.6) * noise / noise.std()
+    return cut_at_fraction(like(truth, soften(truth, 2.0).array + error), truth.array.mean(),
+                           lowest=False)
+
+
+def _describe(maps: list[_Map], data: PhasedData, f_true: np.ndarray) -> dict:
     """Coefficients of the maps and how good they are."""
-    reflections = simulated.data.reflections
-    measured = np.isfinite(phased.f)
-    start = to_complex(np.where(measured, phased.fom * phased.f, 0.0), phased.phi)
-    error = mean_phase_error(phased.phi[measured], np.rad2deg(np.angle(simulated.f_true[measured])))
-    return {"coefficients": start[None].astype(np.complex64), "map_cycle": np.array([0]),
-            "phase_error": np.array([error]), "fom": np.array([phased.fom[measured].mean()]),
-            "map_cc": np.array([map_correlation(start, simulated.f_true,
-                                                reflections.multiplicity)])}
+    measured = np.isfinite(data.f)
+    phi_true = np.rad2deg(np.angle(f_true[measured]))
+    return {
+        "coefficients": np.stack([m.coefficients for m in maps]).astype(np.complex64),
+        "map_cycle": np.array([m.cycle for m in maps]),
+        "phase_error": np.array([mean_phase_error(m.phi[measured], phi_true) for m in maps]),
+        "fom": np.array([m.fom[measured].mean() for m in maps]),
+        "map_cc": np.array([map_correlation(m.coefficients, f_true, data.reflections.multiplicity)
+                            for m in maps])}
 
 
 def _choose(index_csv: str | Path, split: str, limit: int | None, seed: int) -> list[dict]:
@@ -176,6 +221,6 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
         with Client(scheduler) as client:
             yield client
     else:
-        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local:
+        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local:
             with Client(local) as client:
                 yield client

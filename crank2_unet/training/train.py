@@ -26,6 +26,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..features import InputSpec
 from .dataset import WindowSource
+from .metrics import Confusion
 from .prefetch import prefetched
 from .unet import COMPACT_FILTERS, SOLVENT, build_unet, keras
 
@@ -80,13 +81,9 @@ def learning_rate(config: TrainConfig, share: float) -> float:
 
 def scores(logits: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Cross-entropy (nats), accuracy and Matthews correlation of solvent logits and a 0/1 truth."""
-    solvent = truth.astype(bool)
-    found = logits > 0
-    covariance = np.mean(found & solvent) - found.mean() * solvent.mean()
-    variances = found.mean() * (1 - found.mean()) * solvent.mean() * (1 - solvent.mean())
-    return {"loss": float(np.logaddexp(0, np.where(solvent, -logits, logits)).mean()),
-            "accuracy": float((found == solvent).mean()),
-            "mcc": float(covariance / np.sqrt(max(variances, 1e-12)))}
+    confusion = Confusion.of_masks(logits > 0, truth, np.ones(truth.shape))
+    return {"loss": float(np.logaddexp(0, np.where(truth, -logits, logits)).mean()),
+            "accuracy": confusion.accuracy, "mcc": float(confusion.mcc)}
 
 
 class Trainer:
@@ -118,15 +115,24 @@ class Trainer:
         return min(done, 1.0)
 
     def learn(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """One step; returns mean loss and accuracy since ``model.reset_metrics``."""
+        """One step; returns mean loss and accuracy since ``model.reset_metrics``.
+
+        Raises
+        ------
+        InputError : the training has failed; the checkpoint of the last validation is still good.
+        """
         self.model.optimizer.learning_rate = learning_rate(self.config, self.share)
-        logs = self.model.train_on_batch(x, y, return_dict=True)
+        logs = {name: float(value) for name, value in
+                self.model.train_on_batch(x, y, return_dict=True).items()}
+        if not np.isfinite(logs["loss"]):
+            raise InputError(f"The loss is {logs['loss']} at step {self.step}. Lower the learning "
+                             f"rate ({self.config.rate}), or look for windows that are not finite.")
         self.step += 1
         # a shorter memory at the start forgets the untrained weights
         keep = min(self.config.average, self.step / (10 + self.step))
         for mean, weight in zip(self.average, self.model.get_weights()):
             mean += (1 - keep) * (weight - mean)
-        return {name: float(value) for name, value in logs.items()}
+        return logs
 
     def validate(self, batches: list) -> dict[str, float]:
         """Scores of the averaged weights, those of the running means included."""

@@ -1,0 +1,248 @@
+"""What masks are worth: density modification of real SAD data with masks from several sources."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from ..data import PhasedData
+from ..errors import InputError
+from ..grids import asymmetric_unit
+from ..masks import cut_at_fraction, model_mask, soften, variance_weights
+from ..matthews import Composition
+from ..modification import modify_density
+from ..mtz import read_anomalous, read_phased
+from ..network import SolventNet
+from ..output import staged, write_json
+from ..phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_complex
+from ..pipeline import RegionWeights, fixed_weights, segment, unet_weights
+from ..reflections import Reflections
+from ..sad import Scatterer, phase_sad
+from .histograms import model_structure_factors
+from .metrics import Confusion, format_table
+from .parallel import run_all
+
+RADII = (2.0, 3.0, 4.0, 5.0, 6.0)  # Angstrom, of the local variance
+BLURS = (0.0, 1.0)  # Angstrom, of the variance mask
+_TRUE_BLUR = 1.0  # Angstrom; soft edges are worth more than sharp ones, for the true mask too
+_COLUMNS = "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"
+# correlation; where a perfect mask gains less, the share of its gain is noise
+_LEAST_GAIN = 0.02
+_METHODS = ("start", "variance", "best variance", "unet", "true mask")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set, cut at a resolution, with the phases of its model.
+
+    Parameters
+    ----------
+    data : experimental phases.
+    model : refined structure in the crystal of the data.
+    f_model : (n,) complex structure factors of the model with bulk solvent.
+    composition : of one copy, from the sequence.
+    solvent : true solvent content, of the modelled mass.
+    """
+
+    data: PhasedData
+    model: gemmi.Structure
+    f_model: np.ndarray
+    composition: Composition
+    solvent: float
+
+    @classmethod
+    def read(cls, folder: Path, d_min: float | None = None, from_sites: bool = False) -> Case:
+        """Read ``data.mtz``, ``model.pdb.gz``, ``sequence.fasta`` and ``meta.json`` of a folder.
+
+        Parameters
+        ----------
+        d_min : resolution to cut at, Angstrom; default: all data.
+        from_sites : phases by :func:`~crank2_unet.sad.phase_sad` from Friedel mates and
+            ``sites.pdb``; default: the Hendrickson-Lattman coefficients HLA_SAD to HLD_SAD.
+        """
+        data = _phased_from_sites(folder) if from_sites else read_phased(
+            folder / "data.mtz", "F,SIGF", _COLUMNS).data
+        data = cut_resolution(data, d_min) if d_min else data
+        model = _in_crystal(folder / "model.pdb.gz", data.reflections)
+        meta = json.loads((folder / "meta.json").read_text())
+        return cls(data, model, model_structure_factors(model, data.reflections),
+                   Composition.from_file(folder / "sequence.fasta"),
+                   meta["validation"]["solvent_content_matthews"])
+
+    def scores(self, phi: np.ndarray, fom: np.ndarray) -> dict[str, float]:
+        """Phase errors (degrees), correlation of the m|F| map with that of the model, mean fom."""
+        measured = np.isfinite(self.data.f)
+        f, phi, fom = self.data.f[measured], phi[measured], fom[measured]
+        true = np.rad2deg(np.angle(self.f_model[measured]))
+        return {"phase_error": mean_phase_error(phi, true),
+                "weighted_error": mean_phase_error(phi, true, f),
+                "cc": map_correlation(to_complex(fom * f, phi), to_complex(f, true),
+                                      self.data.reflections.multiplicity[measured]),
+                "fom": float(fom.mean())}
+
+    def mask_mcc(self, weights: gemmi.FloatGrid) -> float:
+        """MCC of region weights, cut so that their mean stays, with the mask of the model."""
+        mask = cut_at_fraction(weights, float(weights.array.mean()), lowest=False)
+        truth = model_mask(self.model, weights)
+        return Confusion.of_masks(mask.array, truth.array, asymmetric_unit(weights)).mcc
+
+    def modify(self, weights: RegionWeights, cycles: int) -> dict[str, float]:
+        """Scores after density modification, MCC of the first and the last mask included."""
+        mcc = {}
+
+        def recorded(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+            found = weights(density, cycle)
+            if cycle in (1, cycles):
+                mcc[cycle] = self.mask_mcc(found)
+            return found
+        result = modify_density(self.data, recorded, cycles)
+        return {**self.scores(result.phi, result.fom), "mcc_first": mcc[1], "mcc_last": mcc[cycles]}
+
+
+def benchmark_sad(folder: str | Path, card: str | Path | None, out: str | Path,
+                  sets: Sequence[str] | None = None, cycles: int = 10, from_sites: bool = False,
+                  workers: int = 1, scheduler: str | None = None, radii: Sequence[float] = RADII,
+                  blurs: Sequence[float] = BLURS) -> dict:
+    """Density modification with masks by variance, by the network and of the model.
+
+    All but the mask of the model have the solvent content that the program estimates with the
+    sequence.  The best radius and blur of the variance mask are chosen by the final correlation
+    with the model, for each set by itself: no user could do as well.
+
+    Parameters
+    ----------
+    folder : holds a folder for each data set; see :meth:`Case.read`.
+    card : of the network; None: the packaged one.
+    out : folder for ``benchmark.json`` and ``benchmark.png``.
+    sets : names of data sets; "name@2.8" cuts the data at 2.8 Angstrom.  Default: all, uncut.
+    cycles : of density modification.
+    from_sites : see :meth:`Case.read`.
+    workers, scheduler : see :func:`~crank2_unet.training.parallel.run_all`.
+    radii, blurs : Angstrom, tried for the variance mask.
+
+    Returns
+    -------
+    The report, as in ``benchmark.json``; :func:`render` shows it.
+    """
+    folder = Path(folder).resolve()
+    sets = sets or sorted(path.parent.name for path in folder.glob("*/data.mtz"))
+    card = card and str(Path(card).resolve())
+    jobs = {name: (name, str(folder), card, cycles, from_sites, tuple(product(radii, blurs)))
+            for name in sets}
+    results, failures = run_all(benchmark_set, jobs, workers, scheduler)
+    report = {"cycles": cycles, "from_sites": from_sites, "sets": results, "failures": failures}
+    with staged(out) as stage:
+        write_json(report, stage / "benchmark.json")
+        plot(report, stage / "benchmark.png")
+    return report
+
+
+def benchmark_set(name: str, folder: str, card: str | None, cycles: int, from_sites: bool,
+                  grid: Sequence[tuple[float, float]]) -> dict:
+    """Results of one data set; ``grid`` holds the radius and blur of each variance mask."""
+    code, _, cut = name.partition("@")
+    case = Case.read(Path(folder) / code, float(cut) if cut else None, from_sites)
+    data, reflections = case.data, case.data.reflections
+    net = SolventNet.load(card, "cpu", threads=1)
+    found = segment(data, net, case.composition)
+    content = found.solvent.value
+    variances = [{"radius": radius, "blur": blur,
+                  **case.modify(variance_weights(content, radius, blur), cycles)}
+                 for radius, blur in grid]
+    true_mask = soften(model_mask(case.model, found.density), _TRUE_BLUR)
+    methods = {
+        "start": case.scores(*phi_fom_from_hl(data.hl, reflections.allowed_phase)),
+        "variance": case.modify(variance_weights(content), cycles),
+        "best variance": max(variances, key=lambda scores: scores["cc"]),
+        "unet": case.modify(unet_weights(data, net, content), cycles),
+        "true mask": case.modify(fixed_weights(true_mask), cycles)}
+    return {"d_min": reflections.d_min, "solvent": content, "solvent_rule": found.solvent.rule,
+            "solvent_true": case.solvent, "methods": methods, "variances": variances,
+            "share": share_of_gain(*(methods[m]["cc"] for m in _METHODS[2:]))}
+
+
+def share_of_gain(variance: float, unet: float, true: float) -> float | None:
+    """Share of a perfect mask's gain over the best variance mask that the network's mask keeps.
+
+    Arguments are map correlations; None if a perfect mask gains next to nothing.
+    """
+    return (unet - variance) / (true - variance) if true - variance >= _LEAST_GAIN else None
+
+
+def cut_resolution(data: PhasedData, d_min: float) -> PhasedData:
+    """Data without the reflections beyond a resolution limit, Angstrom.
+
+    Raises
+    ------
+    InputError : the data do not reach that far.
+    """
+    old = data.reflections
+    if d_min < old.d_min:
+        raise InputError(f"The data extend to {old.d_min:.2f} A only and cannot be cut at "
+                         f"{d_min:g} A. Give a larger value.")
+    new = Reflections(old.cell, old.spacegroup, d_min)
+    place = old.find(new.hkl)
+    return PhasedData(new, *(values[place] for values in (data.f, data.sigf, data.hl,
+                                                          data.coefficients)))
+
+
+def _phased_from_sites(folder: Path) -> PhasedData:
+    """SAD phases from the sites, taken to be of the element most of them have."""
+    _, data, _ = read_anomalous(folder / "data.mtz")
+    if data.wavelength is None:
+        raise InputError(f"{folder / 'data.mtz'} does not say the wavelength.")
+    sites = _in_crystal(folder / "sites.pdb", data.reflections)
+    element = Counter(cra.atom.element.name for cra in sites[0].all()).most_common(1)[0][0]
+    phased = phase_sad(data, sites, Scatterer.at_wavelength(element, data.wavelength))
+    coefficients = np.nan_to_num(to_complex(phased.fom * phased.f, phased.phi))
+    return PhasedData(data.reflections, phased.f, phased.sigf, phased.hl, coefficients)
+
+
+def _in_crystal(path: Path, reflections: Reflections) -> gemmi.Structure:
+    """A structure in the cell of the data, which differs from that of the file by rounding."""
+    structure = gemmi.read_structure(str(path))
+    structure.cell, structure.spacegroup_hm = reflections.cell, reflections.spacegroup.xhm()
+    structure.setup_cell_images()
+    return structure
+
+
+def render(report: dict) -> str:
+    """The report as one table in plain text; errors in degrees."""
+    rows = []
+    for name, result in report["sets"].items():
+        for method in _METHODS:
+            found = result["methods"][method]
+            shown = (f"best variance {found['radius']:g}/{found['blur']:g} A" if "radius" in found
+                     else method)
+            rows.append([name, result["d_min"], result["solvent"], result["solvent_true"], shown,
+                         *(found.get(key) for key in ("phase_error", "weighted_error", "cc", "fom",
+                                                      "mcc_first", "mcc_last")),
+                         result["share"] if method == "unet" else None])
+    table = format_table(["set", "d_min", "solvent", "true", "mask", "error", "F-weighted", "cc",
+                          "fom", "mcc first", "mcc last", "share"], rows)
+    failed = [f"{name} failed: {message}" for name, message in report["failures"].items()]
+    return "\n".join([table, *failed])
+
+
+def plot(report: dict, path: Path) -> None:
+    """Bar chart of the map correlations of all sets and methods."""
+    from matplotlib.figure import Figure
+
+    sets = report["sets"]
+    figure = Figure((2.0 + 1.2 * len(sets), 4.0), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(_METHODS)
+    for i, method in enumerate(_METHODS):
+        axes.bar(np.arange(len(sets)) + (i - 2) * width,
+                 [result["methods"][method]["cc"] for result in sets.values()], width, label=method)
+    axes.set_xticks(range(len(sets)), list(sets), rotation=30, ha="right")
+    axes.set_ylabel("map correlation with the model")
+    axes.legend(ncols=len(_METHODS), fontsize="x-small")
+    figure.savefig(path)

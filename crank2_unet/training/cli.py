@@ -1,0 +1,143 @@
+"""``crank2-unet model ...``: from deposited structures to a calibrated, evaluated network."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+_SIMPLE = {"train": "train a network on prepared structures",
+           "solvent-prior": "fit the prior of solvent contents to deposited structures",
+           "histograms": "make the table of protein density histograms"}
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands to the parser of ``crank2-unet model``."""
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_prepare(commands)
+    for name, summary in _SIMPLE.items():
+        simple = commands.add_parser(name, help=summary, add_help=False)
+        simple.set_defaults(run=_pass_on, module=name.replace("-", "_"))
+    _add_export(commands)
+    _add_evaluate(commands)
+    _add_benchmark(commands)
+
+
+def _add_prepare(commands) -> None:
+    parser = _command(commands, "prepare", _prepare, "simulate and phase training data", """
+Simulates a SAD experiment for each deposited structure of a split, phases it as 'crank2-unet phase'
+does, and stores the maps with the true solvent mask.  Files that exist are kept, so that an
+interrupted run is continued by repeating the command.""")
+    parser.add_argument("structures", metavar="FOLDER", help="index.csv and CODE.cif.gz files")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--split", default="train", choices=["train", "validation", "test"])
+    parser.add_argument("--limit", type=int, metavar="N", help="structures; default: all")
+    parser.add_argument("--variants", type=int, default=1, metavar="N",
+                        help="experiments for each structure; default: 1")
+    parser.add_argument("--later-cycles", type=int, default=1, metavar="N",
+                        help="maps after density modification for each experiment; default: 1")
+    parser.add_argument("--seed", type=int, default=0)
+    _add_dask(parser)
+
+
+def _add_export(commands) -> None:
+    parser = _command(commands, "export", _export, "calibrate a network and write its card", """
+Exports a checkpoint to ONNX, calibrates its probabilities and its solvent contents on prepared
+structures that it was not trained on, and writes solvent.onnx with its card solvent.json.""")
+    parser.add_argument("checkpoint", help="checkpoint.npz of a training")
+    parser.add_argument("prepared", help="folder of prepared structures to calibrate on")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--version", required=True, metavar="X.Y.Z", help="of the model")
+    parser.add_argument("--training", metavar="DIR",
+                        help="folder of the structures trained on; default: as in the checkpoint")
+    parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
+    _add_dask(parser)
+
+
+def _add_evaluate(commands) -> None:
+    parser = _command(commands, "evaluate", _evaluate, "accuracy of masks on unseen structures", """
+Compares the network's masks with those of the models, beside masks by local variance and the larger
+class, and its solvent contents with the true ones.""")
+    parser.add_argument("prepared", help="folder of prepared structures")
+    _add_card(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--index", metavar="index.csv", help="for the chains of each structure")
+    parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
+    parser.add_argument("--fill-card", action="store_true", help="write the results into the card")
+    _add_dask(parser)
+
+
+def _add_benchmark(commands) -> None:
+    parser = _command(commands, "benchmark", _benchmark, "density modification of real SAD data", """
+Runs density modification of real SAD data sets with masks from local variance, from the network and
+from the final model, all else equal, and compares the maps with that of the model.""")
+    parser.add_argument("sad", metavar="FOLDER", help="folder of data sets")
+    parser.add_argument("sets", nargs="*", metavar="SET[@D_MIN]",
+                        help="data sets, cut to a resolution if given; default: all")
+    _add_card(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--from-sites", action="store_true",
+                        help="phase the measured data with 'crank2-unet phase' first")
+    _add_dask(parser)
+
+
+def _command(commands, name: str, run, summary: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=text.strip())
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_card(parser) -> None:
+    parser.add_argument("--model", metavar="CARD.json", help="default: the packaged model")
+
+
+def _add_dask(parser) -> None:
+    parser.add_argument("--workers", type=int, metavar="N", default=1,
+                        help="processes on this machine; default: 1")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, for a cluster")
+
+
+def _pass_on(options) -> None:
+    """Commands with an argument parser of their own."""
+    importlib.import_module(f"{__package__}.{options.module}").main(options.rest)
+
+
+def _prepare(options) -> None:
+    from .prepare import prepare
+
+    folder = Path(options.structures)
+    done = prepare(folder / "index.csv", folder, options.output, options.split, options.limit,
+                   options.variants, options.later_cycles, options.seed, options.workers,
+                   options.scheduler)
+    print(f"{done.written} written, {done.existing} existed, {len(done.failures)} failed")
+    for name, message in done.failures.items():
+        print(f"  {name}: {message}")
+
+
+def _export(options) -> None:
+    from .calibrate import make_card
+
+    card = make_card(options.checkpoint, options.prepared, options.output, options.version,
+                     training=options.training, limit=options.limit, workers=options.workers,
+                     scheduler=options.scheduler)
+    print(f"Model card {card}")
+
+
+def _evaluate(options) -> None:
+    from ..network import ModelCard
+    from .evaluate import evaluate_masks, render
+
+    card = ModelCard.read(options.model).path
+    print(render(evaluate_masks(options.prepared, card, options.output, options.index,
+                                limit=options.limit, fill_card=options.fill_card,
+                                workers=options.workers, scheduler=options.scheduler)))
+
+
+def _benchmark(options) -> None:
+    from ..network import ModelCard
+    from .benchmark import benchmark_sad, render
+
+    card = ModelCard.read(options.model).path
+    print(render(benchmark_sad(options.sad, card, options.output, options.sets, options.cycles,
+                               options.from_sites, options.workers, options.scheduler)))

@@ -1,0 +1,286 @@
+"""SAD phases of made-up crystals whose mates are summed atom by atom, independently of the code."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass, replace
+
+import gemmi
+import numpy as np
+import pytest
+
+from crank2_unet.data import AnomalousData
+from crank2_unet.errors import InputError
+from crank2_unet.friedel import Observed
+from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
+from crank2_unet.reflections import Reflections
+from crank2_unet.sad import Scatterer, other_hand, phase_sad
+from crank2_unet.sad_model import Model
+
+SELENIUM = Scatterer("Se", -4.0, 5.0)
+CRYSTALS = {
+    "P 1": (25, 28, 31, 80, 95, 104), "P 1 21 1": (31, 32, 37, 90, 103, 90),
+    "C 1 2 1": (51, 33, 42, 90, 112, 90), "P 31 2 1": (43, 43, 52, 90, 90, 120),
+    "P 43 21 2": (48, 48, 61, 90, 90, 90)}
+B_ISO = 25.0
+
+
+@dataclass(frozen=True)
+class Made:
+    data: AnomalousData
+    sites: gemmi.Structure
+    f: np.ndarray  # (n,) complex, without f''
+
+
+def make_sites(cell: gemmi.UnitCell, group: gemmi.SpaceGroup, xyz: np.ndarray) -> gemmi.Structure:
+    structure = gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = cell, group.xhm()
+    residue = gemmi.Residue()
+    for x in xyz:
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.b_iso = "SE", gemmi.Element("Se"), B_ISO
+        atom.pos = cell.orthogonalize(gemmi.Fractional(*x))
+        residue.add_atom(atom)
+    chain = gemmi.Chain("S")
+    chain.add_residue(residue)
+    model = gemmi.Model(1)
+    model.add_chain(chain)
+    structure.add_model(model)
+    return structure
+
+
+def waves(hkl: np.ndarray, group: gemmi.SpaceGroup, xyz: np.ndarray) -> np.ndarray:
+    """Sum over symmetry mates of exp(2 pi i hx), (reflections, atoms)."""
+    total = np.zeros((len(hkl), len(xyz)), complex)
+    for op in group.operations():
+        moved = np.array([op.apply_to_xyz(x) for x in xyz.tolist()])
+        total += np.exp(2j * np.pi * (hkl @ moved.T))
+    return total
+
+
+def make(symbol: str, noise: float = 0.0, d_min: float = 2.6, n_sites: int = 3, n_light: int = 100,
+         seed: int = 0) -> Made:
+    """A crystal of carbon-like atoms and some Se; ``noise`` is relative to the rms amplitude."""
+    rng = np.random.default_rng(seed)
+    cell, group = gemmi.UnitCell(*CRYSTALS[symbol]), gemmi.SpaceGroup(symbol)
+    r = Reflections(cell, group, d_min)
+    fall = np.exp(-B_ISO * r.inverse_d_squared / 4)
+    light = 7.0 * fall * waves(r.hkl, group, rng.random((n_light, 3))).sum(axis=1)
+    xyz = rng.random((n_sites, 3))
+    f0 = np.array([gemmi.Element("Se").it92.calculate_sf(x / 4) for x in r.inverse_d_squared])
+    plus, minus = (waves(sign * r.hkl, group, xyz).sum(axis=1) * fall for sign in (1, -1))
+    f = light + (f0 + SELENIUM.f_prime) * plus
+    scattering = f0 + SELENIUM.f_prime + 1j * SELENIUM.f_double_prime
+    mates = [np.abs(light + scattering * plus), np.abs(np.conj(light) + scattering * minus)]
+    sigma = np.full(len(r), max(noise, 1e-4) * np.sqrt(np.mean(mates[0] ** 2)))
+    measured = [np.abs(mate + noise / max(noise, 1e-30) * rng.normal(0, sigma)) for mate in mates]
+    absent = np.where(r.centric, np.nan, 1.0)
+    data = AnomalousData(r, measured[0], sigma, measured[1] * absent, sigma * absent, 0.98)
+    return Made(data, make_sites(cell, group, xyz), f)
+
+
+def centroid_correlation(result, true: np.ndarray, acentric: np.ndarray) -> float:
+    """Correlation of fom exp(i phi) with the true phases, weighted by true amplitude squared."""
+    centroid = to_complex(result.fom * np.abs(true), result.phi)
+    return map_correlation(centroid[acentric], true[acentric], np.ones(acentric.sum()))
+
+
+@pytest.mark.parametrize("symbol", CRYSTALS)
+def test_error_free_mates_give_the_true_phases_and_only_in_the_true_hand(symbol):
+    made = make(symbol)
+    r = made.data.reflections
+    phased = phase_sad(made.data, made.sites, SELENIUM, 0)
+    right = centroid_correlation(phased, made.f, ~r.centric)
+    assert right > 0.85  # centroids of ambiguous (bimodal) phases alone reach 0.71
+    turned, group = other_hand(made.sites, r.spacegroup)
+    data = replace(made.data, reflections=Reflections(r.cell, group, r.d_min))
+    misled = phase_sad(data, turned, SELENIUM, 0)
+    assert abs(centroid_correlation(misled, made.f, ~r.centric)) < 0.2
+    assert phased.statistics["map_skewness"] > misled.statistics["map_skewness"] + 0.1
+
+
+def test_foms_are_honest():
+    for noise in (0.02, 0.06):
+        made = make("P 31 2 1", noise, n_light=200)
+        result = phase_sad(made.data, made.sites, SELENIUM, 0)
+        error = np.deg2rad(result.phi) - np.angle(made.f)
+        for chosen in (made.data.reflections.centric, ~made.data.reflections.centric):
+            cosine = np.cos(error[chosen]).mean()
+            assert np.mean(result.fom[chosen]) == pytest.approx(cosine, abs=0.07)
+    assert 0.1 < result.fom.mean() < 0.6
+
+
+def test_refinement_puts_displaced_sites_back():
+    made = make("P 43 21 2", 0.02, n_light=150)
+    rng = np.random.default_rng(1)
+    moved = made.sites.clone()
+    for site, occupancy in zip(moved[0].all(), (0.5, 2.0, 1.0)):
+        shift = gemmi.Position(*rng.normal(0, 0.25, 3))
+        site.atom.pos, site.atom.occ = site.atom.pos + shift, occupancy
+    done = []
+    result = phase_sad(made.data, moved, SELENIUM, 3, lambda *count: done.append(count))
+    distances = [a.atom.pos.dist(b.atom.pos)
+                 for a, b in zip(result.sites[0].all(), made.sites[0].all())]
+    assert max(distances) < 0.08
+    assert min(site.atom.occ for site in result.sites[0].all()) > 0.85
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert result.fom.mean() > phase_sad(made.data, moved, SELENIUM, 0).fom.mean() + 0.05
+
+
+def test_sites_stay_where_they_are_along_a_polar_axis():
+    made = make("P 1 21 1", 0.03)
+    moved = made.sites.clone()
+    next(iter(moved[0].all())).atom.pos += gemmi.Position(0.3, 0.0, 0.3)
+    result = phase_sad(made.data, moved, SELENIUM, 2)
+    y = [[site.atom.pos.y for site in s[0].all()] for s in (result.sites, made.sites)]
+    assert np.mean(y[0]) == pytest.approx(np.mean(y[1]), abs=0.02)
+
+
+def test_the_scale_of_the_data_does_not_matter():
+    made = make("C 1 2 1", 0.03)
+    d = made.data
+    scaled = AnomalousData(d.reflections, 7 * d.f_plus, 7 * d.sigf_plus, 7 * d.f_minus,
+                           7 * d.sigf_minus, None)
+    one, two = (phase_sad(x, made.sites, SELENIUM, 0) for x in (d, scaled))
+    np.testing.assert_allclose(two.f, 7 * one.f)
+    np.testing.assert_allclose(two.hl, one.hl, rtol=0.05, atol=0.05)
+
+
+def test_missing_mates_and_outliers():
+    made = make("P 1", 0.03)
+    d = made.data
+    f_plus, f_minus = d.f_plus.copy(), d.f_minus.copy()
+    f_plus[:200], f_minus[100:300] = np.nan, np.nan  # 100 without +, 100 without any, 100 without -
+    f_plus[300] *= 30
+    data = replace(d, f_plus=f_plus, f_minus=f_minus)
+    result = phase_sad(data, made.sites, SELENIUM, 0)
+    neither, one, outlier = slice(100, 200), np.r_[0:100, 200:300], [300]
+    assert np.isnan(result.f[neither]).all() and np.isnan(result.sigf[neither]).all()
+    assert not result.hl[neither].any() and result.fom[neither].max() < 1e-12
+    np.testing.assert_array_equal(result.f[:100], f_minus[:100])
+    assert not result.hl[one, 2:].any() and result.hl[one, :2].all()
+    assert not result.hl[outlier, 2:].any()
+    assert result.statistics["n_pairs"] == np.isfinite(f_plus - f_minus).sum() - 1
+    np.testing.assert_allclose(result.f[301:], (d.f_plus + d.f_minus)[301:] / 2)
+
+
+def test_centric_phases_are_allowed_ones_and_statistics_can_be_written():
+    made = make("P 43 21 2", 0.03)
+    result = phase_sad(made.data, made.sites, SELENIUM, 0)
+    r = made.data.reflections
+    off = (result.phi - r.allowed_phase)[r.centric] % 180
+    np.testing.assert_allclose(np.minimum(off, 180 - off), 0, atol=1e-3)
+    np.testing.assert_array_equal(result.fom, phi_fom_from_hl(result.hl, r.allowed_phase)[1])
+    assert json.loads(json.dumps(result.statistics)) == result.statistics
+    assert sum(row["n"] for row in result.statistics["bins"]) == len(r)
+
+
+def test_gradient_is_that_of_the_likelihood():
+    made = make("P 31 2 1", 0.05, d_min=4.0)
+    observed = Observed.of(made.data)
+    model = Model(observed.select(observed.paired), made.sites, made.data.reflections.spacegroup,
+                  SELENIUM)
+    values = model.start(made.sites)
+    partials = model.partials(values)
+    total, gradient, by_base = model.log_likelihood(values, partials)
+    gradient.update(model._site_gradient(values, partials, by_base))
+    for name, expected in gradient.items():
+        def at(x, name=name):
+            changed = {**values, name: x.reshape(values[name].shape)}
+            return model.log_likelihood(changed, model.partials(changed))[0]
+        # steps well above the noise of single precision
+        step = 1e-2 * model.units[name] * np.ones_like(values[name])
+        found = (np.array([at(values[name].ravel() + e) - at(values[name].ravel() - e)
+                           for e in np.diag(step.ravel())]) / (2 * step.ravel()))
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, np.ravel(expected), atol=0.02 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("symbol", ["P 1", "P 41", "P 31 2 1", "I 41", "I 41 2 2", "F 41 3 2",
+                                    "P 43 3 2", "R 3:R", "P 65 2 2"])
+def test_the_other_hand_diffracts_alike_and_its_other_hand_is_the_first(symbol):
+    cells = {"P 1": (25, 28, 31, 80, 95, 104), "R 3:R": (40, 40, 40, 83, 83, 83)}
+    group = gemmi.SpaceGroup(symbol)
+    side = 120 if group.crystal_system_str() in ("trigonal", "hexagonal") else 90
+    long = 50 if group.crystal_system_str() == "cubic" else 61
+    cell = gemmi.UnitCell(*cells.get(symbol, (50, 50, long, 90, 90, side)))
+    sites = make_sites(cell, group, np.random.default_rng(3).random((4, 3)))
+    turned, turned_group = other_hand(sites, group)
+    hkl = np.array([h for h in np.ndindex(7, 7, 7)]) - 3
+
+    def amplitudes(structure, symmetry):
+        x = [cell.fractionalize(s.atom.pos).tolist() for s in structure[0].all()]
+        return np.abs(waves(hkl, symmetry, np.array(x)) @ [1.0, 0.8, 1.2, 0.5])
+
+    mirrored = amplitudes(turned, turned_group)
+    np.testing.assert_allclose(mirrored, amplitudes(sites, group), atol=1e-6)
+    again, again_group = other_hand(turned, turned_group)
+    assert again_group.xhm() == group.xhm()
+    for a, b in zip(again[0].all(), sites[0].all()):
+        assert a.atom.pos.dist(b.atom.pos) < 1e-6
+
+
+def test_input_that_cannot_be_phased():
+    made = make("P 1", d_min=4.0)
+    with pytest.raises(InputError, match="f''"):
+        phase_sad(made.data, made.sites, Scatterer("Se", -4.0, 0.0))
+    with pytest.raises(InputError, match="no atom"):
+        phase_sad(made.data, gemmi.Structure(), SELENIUM)
+    with pytest.raises(InputError, match="Friedel"):
+        phase_sad(replace(made.data, f_minus=np.full(len(made.f), np.nan)), made.sites, SELENIUM)
+    with pytest.raises(InputError, match="form factor"):
+        Scatterer("Es", 0.0, 1.0).form_factor(np.zeros(1))
+
+
+def test_theoretical_f_double_prime():
+    above, below = (Scatterer.at_wavelength("Se", w) for w in (0.97, 0.99))
+    assert above.f_double_prime == pytest.approx(3.8, abs=0.2)
+    assert below.f_double_prime < 1.0 and below.f_prime < -4
+
+
+# name, d_min to cut to, element, map correlation and mean phase error to be reached
+REAL = [("hewl_s_sad", None, "S", 0.47, 57.0), ("gamma_xe", None, "Xe", 0.47, 71.0),
+        ("5xfd_se_sad", 2.8, "Se", 0.18, 78.0)]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name, d_min, element, least_correlation, largest_error", REAL)
+def test_real_data(shared_data, name, d_min, element, least_correlation, largest_error):
+    from crank2_unet.mtz import read_anomalous
+    folder = shared_data / "sad" / name
+    _, data, _ = read_anomalous(folder / "data.mtz")
+    if d_min:
+        full, r = data.reflections, Reflections(data.reflections.cell,
+                                                data.reflections.spacegroup, d_min)
+        columns = [r.spread(full.hkl, x) for x in (data.f_plus, data.sigf_plus, data.f_minus,
+                                                   data.sigf_minus)]
+        data = AnomalousData(r, *columns, data.wavelength)
+    wavelength = json.loads((folder / "meta.json").read_text())["wavelength"]
+    result = phase_sad(data, gemmi.read_structure(str(folder / "sites.pdb")),
+                       Scatterer.at_wavelength(element, wavelength), cycles=1)
+    r, true = data.reflections, model_factors(folder / "model.pdb.gz", data.reflections)
+    chosen = np.isfinite(data.f_plus + data.f_minus)
+    f = np.where(chosen, result.f, 0.0)
+    correlation = map_correlation(to_complex(f * result.fom, result.phi),
+                                  to_complex(f, np.rad2deg(np.angle(true))), r.multiplicity)
+    error = np.abs(np.angle(to_complex(1.0, result.phi) * np.conj(true), deg=True))[chosen]
+    assert correlation > least_correlation
+    assert error.mean() < largest_error
+    # the model's phases have errors too, so that cosines fall somewhat short of the foms
+    assert -0.03 < result.fom[chosen].mean() - np.cos(np.deg2rad(error)).mean() < 0.10
+
+
+def model_factors(path, reflections: Reflections) -> np.ndarray:
+    """Structure factors of a model, without bulk solvent."""
+    structure = gemmi.read_pdb_string(gzip.decompress(path.read_bytes()).decode())
+    structure.cell = reflections.cell
+    structure.spacegroup_hm = reflections.spacegroup.xhm()
+    structure.setup_cell_images()
+    calculator = gemmi.DensityCalculatorX()
+    calculator.d_min, calculator.rate = reflections.d_min, 1.5
+    calculator.set_refmac_compatible_blur(structure[0])
+    calculator.grid.setup_from(structure)
+    calculator.put_model_density_on_grid(structure[0])
+    values = gemmi.transform_map_to_f_phi(calculator.grid).get_value_by_hkl(reflections.hkl)
+    return values * np.exp(calculator.blur * reflections.inverse_d_squared / 4)
