@@ -6,29 +6,25 @@ The contents of result.json are described in docs/result.md.
 from __future__ import annotations
 
 import logging
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Iterator
 
 import gemmi
 import numpy as np
 
 from . import __version__
 from .errors import InputError
-from .grids import asymmetric_unit, density_map, like, read_map, structure_factors, write_map
+from .grids import density_map, like, read_map, structure_factors, write_map
 from .masks import cut_at_fraction, variance_weights
 from .matthews import Composition
 from .modification import ModificationResult, modify_density
 from .mtz import Input, read_anomalous, read_phased, write_mtz
 from .network import SolventNet
 from .output import staged, write_json
-from .phases import to_complex
 from .pipeline import Progress, Segmentation, fixed_weights, segment, unet_weights
 from .reflections import Reflections
-from .report import SCHEMA, ReportMaps, write_report
+from .report import ReportMaps, write_report
+from .result import Clock, Warnings, common, describe_input, describe_mask, header
 from .sad import SadResult, Scatterer, other_hand, phase_sad
 
 _log = logging.getLogger(__name__)
@@ -72,41 +68,6 @@ class Content:
         return Composition.from_residues(self.residues) if self.residues else None
 
 
-class _Clock:
-    """Seconds of each stage."""
-
-    def __init__(self):
-        self.seconds = {}
-        self._start = time.monotonic()
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - start
-
-    def timings(self) -> dict:
-        return {**self.seconds, "total": time.monotonic() - self._start}
-
-
-class _Warnings(logging.Handler):
-    """Collects the warnings of a job for its result."""
-
-    def __init__(self):
-        super().__init__(logging.WARNING)
-        self.messages = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-    def __enter__(self) -> "_Warnings":
-        logging.getLogger(__package__).addHandler(self)
-        return self
-
-    def __exit__(self, *_) -> None:
-        logging.getLogger(__package__).removeHandler(self)
-
-
 def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
                 choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
     """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, mask.mtz, result.json
@@ -116,8 +77,8 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
     ------
     Crank2UnetError : nothing is left under the final names.
     """
-    clock = _Clock()
-    with _Warnings() as warnings, staged(folder) as stage:
+    clock = Clock()
+    with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc,
                                 need_phases=False)
@@ -130,8 +91,8 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
             _write_masks(stage, given, found)
         outputs = {"mask": "mask.ccp4", "probability": "probability.ccp4",
                    "mask_coefficients": "mask.mtz"}
-        result = _result("segment", given, net, clock, warnings, outputs) | {
-            "solvent_content": found.solvent.to_json(), "mask": _describe_mask(found)}
+        result = common("segment", given, net, clock, warnings, outputs) | {
+            "solvent_content": found.solvent.to_json(), "mask": describe_mask(found)}
         maps = ReportMaps(found.density, found.probability, found.mask)
         _finish(stage, result, maps)
     return result
@@ -155,8 +116,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     """
     if cycles < 1:
         raise InputError(f"The number of cycles is {cycles}. Give 1 or more.")
-    clock = _Clock()
-    with _Warnings() as warnings, staged(folder) as stage:
+    clock = Clock()
+    with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
             file_mask = None if mask in ("unet", "variance") else _read_mask(mask, given)
@@ -172,18 +133,20 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                 found = segment(given.data, net, content.composition(), content.solvent_content)
                 probability = found.probability
                 entries["solvent_content"] = found.solvent.to_json()
-                entries["mask"] = _describe_mask(found)
+                entries["mask"] = describe_mask(found)
                 weights = (unet_weights(given.data, net, found.solvent.value) if mask == "unet"
                            else variance_weights(found.solvent.value))
         with clock.stage("modification"):
-            modified = modify_density(given.data, weights, cycles, progress)
+            modified = modify_density(
+                given.data, weights, cycles,
+                progress and (lambda statistics: progress(statistics.cycle, cycles)))
         with clock.stage("write"):
             names = _write_modified(stage / "dm.mtz", given, modified)
             solvent = cut_at_fraction(modified.weights, entries["solvent_content"]["value"],
                                       lowest=False)
             write_map(solvent, stage / "mask.ccp4")
         outputs = {"mtz": "dm.mtz", "mask": "mask.ccp4", "columns": names}
-        result = _result("dm", given, net, clock, warnings, outputs) | entries | {
+        result = common("dm", given, net, clock, warnings, outputs) | entries | {
             "engine": "embedded", "mask_source": mask,
             "cycles": [asdict(cycle) for cycle in modified.cycles]}
         density = density_map(given.data.reflections, modified.coefficients,
@@ -207,8 +170,8 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
         theoretical values at ``wavelength``, by default that of the MTZ file.
     hands : "given" or "both".
     """
-    clock = _Clock()
-    with _Warnings() as warnings, staged(folder) as stage:
+    clock = Clock()
+    with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
             file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
             structure = _read_sites(sites, data.reflections)
@@ -223,46 +186,12 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     data = replace(data, reflections=turned)
                 phased = phase_sad(data, structure, scatterer, cycles, progress)
                 reports.append(_write_phased(stage, file, data.reflections, phased, hand))
-        result = {**_header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
-                  "input": _describe_input(mtzin, data.reflections, phased.f, labels),
+        result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
+                  "input": describe_input(mtzin, data.reflections, phased.f, labels),
                   "scatterer": asdict(scatterer), "model": None, "device": None,
                   "phasing": {**reports[0]["statistics"], "hands": reports}}
         _finish(stage, result, None)
     return result
-
-
-def _header(command: str, clock: _Clock, warnings: _Warnings, outputs: dict) -> dict:
-    return {"schema": SCHEMA, "command": command, "status": "ok",
-            "program": {"name": "crank2-unet", "version": __version__}, "arguments": sys.argv[1:],
-            "timings": clock.timings(), "outputs": outputs, "warnings": list(warnings.messages)}
-
-
-def _result(command: str, given: Input, net: SolventNet | None, clock: _Clock, warnings: _Warnings,
-            outputs: dict) -> dict:
-    """The entries that segment and dm have in common."""
-    card = net and {"name": net.card.name, "version": net.card.version, "sha256": net.card.sha256}
-    shown = given.data.f if np.isfinite(given.data.f).any() else np.where(
-        given.data.coefficients == 0, np.nan, 1)
-    return {**_header(command, clock, warnings, outputs), "model": card,
-            "device": net and asdict(net.device),
-            "input": _describe_input(str(given.file.path), given.data.reflections, shown,
-                                     given.labels)}
-
-
-def _describe_input(path: str, reflections: Reflections, f: np.ndarray, labels: dict) -> dict:
-    measured = np.isfinite(f)
-    return {"file": str(path), "labels": labels, "cell": list(reflections.cell.parameters),
-            "spacegroup": reflections.spacegroup.xhm(), "d_min": reflections.d_min,
-            "d_max": float(reflections.d[measured].max()), "n_reflections": len(reflections),
-            "n_measured": int(measured.sum())}
-
-
-def _describe_mask(found: Segmentation) -> dict:
-    unit = asymmetric_unit(found.probability)
-    counts, edges = np.histogram(found.probability.array[unit], 50, (0.0, 1.0))
-    cutoff = 1 / (1 + np.exp(-found.solvent.cutoff))
-    return {"fraction": float(found.mask.array.mean()), "probability_cutoff": float(cutoff),
-            "histogram": {"edges": edges, "counts": counts}}
 
 
 def _warn_of_domain(reflections: Reflections, net: SolventNet) -> None:

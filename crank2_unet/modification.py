@@ -40,7 +40,8 @@ class CycleStatistics:
     gamma : share of the input map that the modification returned unchanged, and that was removed.
     f_correlation : correlation of observed amplitudes with those of the modified map.
     r_factor : sum |Fo - Fc| / sum Fo after scaling.
-    phase_change : mean change of phase from the previous map, degrees.
+    phase_change : mean change of the best phase since the previous cycle (in the first: since the
+        starting map), degrees.
     seconds : time it took, region weights included.
     """
 
@@ -97,6 +98,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     if not np.any(data.coefficients):
         raise InputError("The starting map is empty: all its coefficients are zero.")
     reflections, coefficients = data.reflections, data.coefficients
+    phi = np.rad2deg(np.angle(coefficients))
     statistics = []
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
@@ -104,20 +106,19 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         weights = region_weights(density, cycle)
         modified, gamma = modify_map(density, weights, reflections.d_min)
         weighted = combine(data, structure_factors(modified, reflections))
-        statistics.append(_statistics(data, coefficients, weights, gamma, weighted, cycle, started))
-        coefficients = weighted.extrinsic
+        statistics.append(_statistics(data, phi, weights, gamma, weighted, cycle, started))
+        coefficients, phi = weighted.extrinsic, weighted.phi
         if progress:
             progress(statistics[-1])
     return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
                               statistics)
 
 
-def _statistics(data: PhasedData, previous: np.ndarray, weights: gemmi.FloatGrid, gamma: float,
+def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,
                 weighted: Weighted, cycle: int, started: float) -> CycleStatistics:
     measured = np.isfinite(data.f)
     f_obs, f_calc = data.f[measured], np.abs(weighted.f_calc[measured])
-    phased = measured & (previous != 0)
-    change = phase_difference(weighted.phi, np.rad2deg(np.angle(previous)))[phased].mean()
+    change = phase_difference(weighted.phi, previous_phi)[measured].mean()
     return CycleStatistics(
         cycle=cycle, fom=float(weighted.fom[measured].mean()),
         solvent_fraction=float(weights.array.mean()), gamma=gamma,

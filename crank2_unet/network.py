@@ -50,7 +50,7 @@ class ModelCard:
     self_test: dict
 
     @classmethod
-    def read(cls, path: str | Path | None = None) -> "ModelCard":
+    def read(cls, path: str | Path | None = None) -> ModelCard:
         """Read a card; by default that of the packaged model.
 
         Raises
@@ -101,7 +101,7 @@ class SolventNet:
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "auto", threads: int | None = None,
-             ) -> "SolventNet":
+             ) -> SolventNet:
         """Start the network and check that it predicts what its card says.
 
         Parameters

@@ -12,9 +12,8 @@ import gemmi
 
 from .data import PhasedData
 from .grids import asymmetric_unit, density_map, resample, structure_factors
-from .masks import cut_at_fraction, variance_weights
+from .masks import cut_at_fraction
 from .matthews import Composition, matthews_options
-from .modification import ModificationResult, modify_density
 from .network import SolventNet
 from .segmentation import probability, probability_with_mean, solvent_logits
 from .solvent import SolventEstimate, estimate_solvent

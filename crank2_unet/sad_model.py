@@ -5,17 +5,13 @@ See :mod:`crank2_unet.sad` for the notation and the formulae.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import gemmi
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import i0e, i1e
 
 from .friedel import Observed, bin_means
-
-if TYPE_CHECKING:
-    from .sad import Scatterer
+from .scatterer import Scatterer
 
 # 7.5 degree steps integrate distributions up to a concentration of about 100 without error.
 _PHI = np.deg2rad(np.arange(0.0, 360.0, 7.5))

@@ -9,7 +9,7 @@ over the training crystals belongs to the network and stands in its model card.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.interpolate import make_interp_spline

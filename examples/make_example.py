@@ -18,8 +18,8 @@ from scipy.spatial import cKDTree
 
 from build_protein import build_backbone
 from crank2_unet.data import AnomalousData
+from crank2_unet.friedel import mean_amplitude
 from crank2_unet.sad import Scatterer
-from crank2_unet.sad_model import mean_amplitude
 from crank2_unet.simulation import SadSettings, simulate_sad
 from pack_crystal import mates, pack
 from side_chains import candidates, design, kinds, relax

@@ -21,6 +21,7 @@ from crank2_unet.training.calibrate import (
     cross_entropy,
     describe_structures,
     fit_scale_offset,
+    make_card,
     reliability,
 )
 from crank2_unet.training.dataset import PreparedStructure
@@ -117,3 +118,23 @@ def test_folder_is_described(files):
     assert len(prepared_files(files[0].parent, limit=2)) == 2
     with pytest.raises(InputError, match="no prepared structures"):
         prepared_files(files[0].parent / "none")
+
+
+def test_checkpoint_becomes_a_model(files, tmp_path, caplog):
+    pytest.importorskip("tensorflow", reason="training needs TensorFlow")
+    from crank2_unet.features import InputSpec
+    from crank2_unet.training.train import TrainConfig, train
+
+    folder = str(files[0].parent)
+    config = TrainConfig(folder, folder, str(tmp_path / "run"), InputSpec(**INPUT), steps=40,
+                         window=16, filters=3, rate=1e-2, validation_windows=4,
+                         precision="float32", ahead=0)
+    path = make_card(train(config), folder, tmp_path / "model", "0.0.1", window=32, margin=4,
+                     workers=0)
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "reliability.png", "solvent.json", "solvent.onnx"]
+    assert SolventNet.load(path, "cpu").card.input == config.input
+    training = json.loads(path.read_text())["training"]
+    assert training["structures"] == ["aaaa", "bbbb", "cccc"] and training["steps"] == 40
+    assert training["config"]["filters"] == 3 and "numpy" in training["versions"]
+    assert "trained on 3 of the 3 files" in caplog.text

@@ -40,7 +40,7 @@ class PreparedStructure:
     solvent_matthews: float
 
     @classmethod
-    def read(cls, path: str | Path) -> "PreparedStructure":
+    def read(cls, path: str | Path) -> PreparedStructure:
         with np.load(path) as file:
             cell = gemmi.UnitCell(*file["cell"])
             spacegroup = gemmi.SpaceGroup(str(file["spacegroup"]))
