@@ -9,6 +9,8 @@ import argparse
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from . import __version__
 from .errors import Crank2UnetError
@@ -28,9 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not hasattr(options, "module"):  # commands of modules parse the rest themselves
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
-    logging.basicConfig(format="WARNING: %(message)s", level=logging.WARNING)
     try:
-        return options.run(options) or 0
+        with _warnings_shown():
+            return options.run(options) or 0
     except Crank2UnetError as error:
         print(f"ERROR: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
@@ -48,6 +50,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
               "report it with the output of the same command and --debug.", file=sys.stderr)
     return 1
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Print our own warnings on stderr and leave the logs of libraries alone."""
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    log = logging.getLogger(__package__)
+    log.addHandler(shown)
+    try:
+        yield
+    finally:
+        log.removeHandler(shown)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +110,7 @@ mask.ccp4, result.json and report.html.""")
 
 
 def _add_phase(commands) -> None:
-    parser = _command(commands, "phase", _run_phase, "SAD phases from measured data and known sites", """
+    parser = _command(commands, "phase", _run_phase, "SAD phases from data and known sites", """
 Phases F(+), F(-) or I(+), I(-) with known sites of one anomalous scatterer; occupancies, B factors,
 positions and errors are refined.  Writes phased.mtz (F, SIGF, HLA-HLD, PHIB, FOM), sites.pdb,
 result.json and report.html.""")

@@ -16,6 +16,10 @@ from .masks import local_deviation
 from .reflections import Reflections
 
 
+# raise it when the same map and settings give other values: older networks are then refused
+REVISION = 1
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """How maps are presented to the network; stored in the model card.
@@ -29,11 +33,13 @@ class InputSpec:
     deviation_radius : radius, Angstrom, of the local standard deviation of the uncut map, the
         second channel; it carries the contrast of the reflections beyond 2 * spacing.  0: none.
         It is given as 5 * (deviation / mean - 1), which is about as large as the density.
+    revision : of this module; a network needs the inputs that it was trained on.
     """
 
     spacing: float = 1.2
     clip: float = 4.0
     deviation_radius: float = 3.0
+    revision: int = REVISION
 
     @property
     def channels(self) -> int:

@@ -24,8 +24,13 @@ RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
 
 # Shannon rate 1.5: the grid of a map to d_min has spacing d_min/3
 _POINTS_PER_D_MIN = 3.0
-# A protein region hardly more varied than the solvent still has this share of signal variance.
-_MIN_SIGNAL = 0.02
+# Least share of the variance in the protein that is taken as signal, where the protein is hardly
+# more varied than the solvent, and as noise, where the solvent is already flat.
+_MIN_SHARE = 0.02
+# Share of the points on either side that is clipped to measure means and variances: the peaks of
+# heavy atoms, 15-45 standard deviations high in SAD maps, would dominate them.
+_EXTREME = 0.005
+_MAP_LEVELS = 1000  # to tabulate a smooth function of density
 
 
 @dataclass(frozen=True)
@@ -167,21 +172,22 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
 def _expectations(rho: np.ndarray, p_solvent: np.ndarray, d_min: float,
                   ) -> tuple[np.ndarray, np.ndarray, float]:
     """Map values, the expected true density of protein at each, and that of solvent."""
-    p_protein = 1 - p_solvent
-    flat, noise = _mean_variance(rho, p_solvent)
-    mean, variance = _mean_variance(rho, p_protein)
-    noise = min(noise, (1 - _MIN_SIGNAL) * variance)
+    moderate = np.clip(rho, *np.quantile(rho, [_EXTREME, 1 - _EXTREME]))
+    flat, noise = _mean_variance(moderate, p_solvent)
+    mean, variance = _mean_variance(moderate, 1 - p_solvent)
+    noise = np.clip(noise, _MIN_SHARE * variance, (1 - _MIN_SHARE) * variance)
     truth = mean + np.sqrt(variance - noise) * protein_levels(d_min)
-    level = np.linspace(rho.min(), rho.max(), 1000)
+    level = np.linspace(rho.min(), rho.max(), _MAP_LEVELS)
     exponent = -0.5 * (level[:, None] - truth) ** 2 / noise
     probability = np.exp(exponent - exponent.max(axis=1, keepdims=True))
     return level, probability @ truth / probability.sum(axis=1), flat
 
 
 def _mean_variance(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Weighted mean and variance; 0 and 0 where all weights are zero."""
+    """Weighted mean and variance."""
     total = weights.sum(dtype=float)
     if total == 0:
-        return 0.0, 0.0
+        raise InputError("The region weights hold one region only; there must be both protein "
+                         "and solvent. Check the mask and the solvent content.")
     mean = (weights @ values) / total
     return float(mean), float(weights @ (values - mean) ** 2 / total)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import DeviceError, ModelError
-from .features import InputSpec
+from .features import REVISION, InputSpec
 from .solvent import CutoffDistribution
 
 _log = logging.getLogger(__name__)
@@ -66,9 +66,13 @@ class ModelCard:
                 raise ModelError(f"{onnx} has sha256 {digest[:12]}..., its card {path.name} says "
                                  f"{card['sha256'][:12]}...: the file is damaged or does not "
                                  "belong to the card. Install the package again.")
+            spec = InputSpec(**card["input"])
+            if spec.revision != REVISION:
+                raise ModelError(f"{path.name} needs input of revision {spec.revision}, this program "
+                                 f"makes revision {REVISION}. Use the model that came with it.")
             return cls(path, card["name"], card["version"], onnx, digest,
-                       InputSpec(**card["input"]), card["window"]["size"],
-                       card["window"]["margin"], card["calibration"]["scale"],
+                       spec, card["window"]["size"], card["window"]["margin"],
+                       card["calibration"]["scale"],
                        card["calibration"]["offset"],
                        CutoffDistribution.from_json(card["cutoff_distribution"]),
                        tuple(card["training"]["d_min_range"]), card["self_test"])

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import gemmi
 import numpy as np
 
 from .grids import empty_grid
-
-if TYPE_CHECKING:
-    from .simulation import SadSettings
+from .sad_settings import SadSettings
 
 
 def is_methionine_sulphur(cra: gemmi.CRA) -> bool:

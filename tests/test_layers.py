@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
     {"errors"},
     {"phases", "reflections", "scatterer"},
-    {"data", "grids", "shells"},
+    {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
     {"mtz", "features", "solvent", "sad_model", "weighting", "output"},
     {"network", "sad", "modification"},

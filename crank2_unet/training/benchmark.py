@@ -236,7 +236,7 @@ def plot(report: dict, path: Path) -> None:
     from matplotlib.figure import Figure
 
     sets = report["sets"]
-    figure = Figure((2.0 + 1.2 * len(sets), 4.0), layout="constrained")
+    figure = Figure((3.0 + len(sets), 4.0), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(_METHODS)
     for i, method in enumerate(_METHODS):
@@ -244,5 +244,5 @@ def plot(report: dict, path: Path) -> None:
                  [result["methods"][method]["cc"] for result in sets.values()], width, label=method)
     axes.set_xticks(range(len(sets)), list(sets), rotation=30, ha="right")
     axes.set_ylabel("map correlation with the model")
-    axes.legend(ncols=len(_METHODS), fontsize="x-small")
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     figure.savefig(path)

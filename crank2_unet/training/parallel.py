@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from dask.distributed import as_completed
+from dask.distributed import Client, LocalCluster, as_completed
 from tqdm import tqdm
 
 from ..errors import InputError
-from .prepare import _client
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1,
     """
     results, failures = {}, {}
     attempts = _attempts(function, jobs, workers, scheduler)
-    for name, attempt in tqdm(attempts, total=len(jobs), unit="crystal"):
+    for name, attempt in tqdm(attempts, total=len(jobs), unit="crystal", mininterval=1.0):
         try:
             results[name] = attempt()
         except Exception as error:  # whatever it is, the other crystals go on
@@ -63,3 +63,15 @@ def _attempts(function: Callable, jobs: dict[str, tuple], workers: int, schedule
         for future in as_completed(futures):
             yield futures[future], future.result
             future.release()
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
+    """A Dask client of a running scheduler or of processes started here."""
+    if scheduler:
+        with Client(scheduler) as client:
+            yield client
+    else:
+        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local:
+            with Client(local) as client:
+                yield client

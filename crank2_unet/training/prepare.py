@@ -10,16 +10,12 @@ import csv
 import json
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import gemmi
 import numpy as np
-from dask.distributed import Client, LocalCluster, as_completed
-from tqdm import tqdm
 
 from ..data import PhasedData
 from ..errors import InputError
@@ -30,10 +26,11 @@ from ..phases import map_correlation, mean_phase_error, to_complex
 from ..sad import phase_sad
 from ..simulation import simulate_sad
 from .experiments import random_settings
+from .parallel import run_all
 
 SPLITS = ("train", "validation", "test")
 TRUTH_SPACING = 1.0  # Angstrom, that of the network's windows
-# 5 % of the depositions are larger; they hold 28 % of the volume and their maps are no different
+# 5 % of the training depositions are larger; they hold 28 % of all cell volume
 LARGEST_VOLUME = 1.8e6  # of the cell, cubic Angstrom
 _REFINEMENT_CYCLES = 1  # of the sites: more change the mean phase error by 0.02 degrees
 
@@ -59,7 +56,7 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     """Write one ``<code>_<variant>.npz`` for each structure of a split and each variant.
 
     Files that exist are kept; failures are reported, not fatal.  The content of a file depends on
-    seed, code and variant only.
+    seed, code, variant and ``later_cycles`` only, not on the other structures.
 
     Parameters
     ----------
@@ -83,14 +80,10 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     out.mkdir(parents=True, exist_ok=True)
     missing = [name for name in jobs if not (out / f"{name}.npz").exists()]
     failures = {}
-    with _client(workers, scheduler) as client:
-        futures = {client.submit(_write, *jobs[name], str(Path(folder).resolve()),
-                                 str((out / f"{name}.npz").resolve()), seed, later_cycles,
-                                 pure=False): name for name in missing}
-        for future in tqdm(as_completed(futures), total=len(futures), desc=split, unit="file"):
-            if future.status != "finished":
-                failures[futures[future]] = str(future.exception())
-            future.release()
+    if missing:
+        _, failures = run_all(_write, {name: (*jobs[name], str(Path(folder).resolve()), str(
+            (out / f"{name}.npz").resolve()), seed, later_cycles) for name in missing},
+            workers, scheduler)
     return Preparation(len(missing) - len(failures), len(jobs) - len(missing), failures)
 
 
@@ -212,15 +205,3 @@ def _choose(index_csv: str | Path, split: str, limit: int | None, seed: int) -> 
 
 def _volume(row: dict) -> float:
     return gemmi.UnitCell(*(float(row[key]) for key in ("a", "b", "c", "al", "be", "ga"))).volume
-
-
-@contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
-    """A Dask client of a running scheduler or of processes started here."""
-    if scheduler:
-        with Client(scheduler) as client:
-            yield client
-    else:
-        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local:
-            with Client(local) as client:
-                yield client

@@ -1,0 +1,113 @@
+from dataclasses import asdict
+import json
+
+import numpy as np
+import pytest
+
+from blob import CELLS, blob, noisy, without
+from crank2_unet.errors import InputError
+from crank2_unet.grids import density_map, like
+from crank2_unet.masks import soften
+from crank2_unet.modification import modify_density, modify_map
+from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
+
+
+def constant(mask):
+    return lambda density, cycle: mask
+
+
+def quality(data, truth, phi, fom):
+    """Correlation of the m|F| map with the true one."""
+    f = np.abs(truth)
+    return map_correlation(to_complex(f * fom, phi), truth, data.reflections.multiplicity)
+
+
+@pytest.fixture(scope="module", params=list(CELLS))
+def case(request):
+    return noisy(blob(request.param))
+
+
+def test_true_mask_improves_phases_and_random_mask_does_not(case):
+    data, truth, mask = case
+    before = quality(data, truth, *phi_fom_from_hl(data.hl, data.reflections.allowed_phase))
+    rng = np.random.default_rng(0)
+    noise = like(mask, rng.permutation(mask.array.ravel()).reshape(mask.shape))
+    noise.symmetrize_max()
+    after = {}
+    for name, weights in (("true", soften(mask, 0.7)), ("random", noise)):
+        out = modify_density(data, constant(weights), 3)
+        after[name] = quality(data, truth, out.phi, out.fom)
+    assert after["true"] > before + 0.15
+    assert after["random"] < before + 0.03
+
+
+def test_result_is_consistent_and_its_statistics_are_plain_numbers(case):
+    data, truth, mask = case
+    seen = []
+    out = modify_density(data, constant(mask), 2, seen.append)
+    phi, fom = phi_fom_from_hl(out.hl, data.reflections.allowed_phase)
+    assert np.array_equal(phi, out.phi) and np.array_equal(fom, out.fom)
+    assert seen == out.cycles and [cycle.cycle for cycle in seen] == [1, 2]
+    assert json.loads(json.dumps([asdict(cycle) for cycle in seen]))
+    assert seen[0].solvent_fraction == pytest.approx(float(mask.array.mean()))
+    assert seen[1].phase_change < seen[0].phase_change
+
+
+def test_map_of_the_result_has_the_symmetry(case):
+    data, truth, mask = case
+    out = modify_density(data, constant(mask), 1)
+    density = density_map(data.reflections, out.coefficients, data.reflections.d_min / 3)
+    symmetric = density.clone()
+    symmetric.symmetrize_avg()
+    assert np.abs(symmetric.array - density.array).max() < 1e-4 * density.array.std()
+
+
+def test_unmeasured_and_unphased_reflections_are_predicted():
+    data, truth, mask = noisy(blob("P 21 21 21"), fom=0.7)
+    chosen = np.random.default_rng(1).random(len(truth)) < 0.1
+    out = modify_density(without(data, chosen), constant(soften(mask, 0.7)), 5)
+    multiplicity = data.reflections.multiplicity * chosen
+    assert map_correlation(out.coefficients, truth, multiplicity) > 0.5
+    unphased = np.where(chosen[:, None], 0, data.hl)
+    phased = type(data)(data.reflections, data.f, data.sigf, unphased,
+                        np.where(chosen, 0, data.coefficients))
+    out = modify_density(phased, constant(soften(mask, 0.7)), 5)
+    assert map_correlation(to_complex(out.fom, out.phi), truth, multiplicity) > 0.6
+
+
+def test_modified_map_does_not_follow_a_change_of_the_input(case):
+    data, truth, mask = case
+    density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
+    weights = soften(mask, 0.7)
+    change = 0.01 * density.array.std() * np.random.default_rng(3).normal(size=density.shape)
+    first, gamma = modify_map(density, weights, data.reflections.d_min)
+    second, _ = modify_map(like(density, density.array + change), weights, data.reflections.d_min)
+    share = np.vdot(change, second.array - first.array) / np.vdot(change, change)
+    assert 0.02 < gamma < 1 and abs(share) < 0.1 * gamma
+
+
+def test_solvent_becomes_flat_and_protein_keeps_its_mean():
+    data, truth, mask = noisy(blob("P 1"))
+    density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
+    modified, gamma = modify_map(density, mask, data.reflections.d_min)
+    whole = modified.array + gamma * density.array
+    solvent = mask.array == 1
+    assert whole[solvent].std() < 1e-5 * density.array.std()
+    assert whole[solvent].mean() == pytest.approx(density.array[solvent].mean(), rel=1e-3)
+    tolerance = 0.02 * float(density.array.std())
+    assert whole[~solvent].mean() == pytest.approx(density.array[~solvent].mean(), abs=tolerance)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_weights_of_one_region_only_are_refused(value):
+    data, truth, mask = noisy(blob("P 1"))
+    with pytest.raises(InputError, match="both protein and solvent"):
+        modify_density(data, constant(like(mask, np.full(mask.shape, value))), 1)
+
+
+def test_missing_cycles_or_start_are_refused():
+    data, truth, mask = noisy(blob("P 1"))
+    with pytest.raises(InputError, match="cycles is 0"):
+        modify_density(data, constant(mask), 0)
+    with pytest.raises(InputError, match="starting map is empty"):
+        modify_density(without(data, np.ones(len(truth), bool)), constant(mask), 1)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from crank2_unet.data import PhasedData
+from crank2_unet.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
+from crank2_unet.weighting import combine
+from crystals import crystal, random_coefficients
+
+
+def correlated(reflections, sigma_a, fall_off=10.0):
+    """True structure factors and modified ones with correlation ``sigma_a``, on another scale."""
+    truth, error = (random_coefficients(reflections, seed) for seed in (1, 2))
+    modified = sigma_a * truth + np.sqrt(1 - sigma_a**2) * error
+    return (truth * np.exp(-fall_off * reflections.inverse_d_squared),
+            0.02 * modified * np.exp(-3 * reflections.inverse_d_squared))
+
+
+def observed(reflections, truth, hl=None):
+    n = len(reflections)
+    return PhasedData(reflections, np.abs(truth), np.zeros(n),
+                      np.zeros((n, 4)) if hl is None else hl, truth)
+
+
+@pytest.mark.parametrize("symbol", ["P 1", "P 43 21 2", "C 1 2 1"])
+@pytest.mark.parametrize("sigma_a", [0.3, 0.6, 0.9])
+def test_sigma_a_and_fom_are_found_from_amplitudes(symbol, sigma_a):
+    reflections = crystal(symbol, 2.0)
+    truth, modified = correlated(reflections, sigma_a)
+    out = combine(observed(reflections, truth), modified)
+    # 0.3: amplitudes alone hold little information, a correlation of 0.09
+    assert out.sigma_a.mean() == pytest.approx(sigma_a, abs=0.08 if sigma_a < 0.5 else 0.03)
+    cosine = np.cos(np.deg2rad(phase_difference(out.phi, np.rad2deg(np.angle(truth)))))
+    assert out.fom.mean() == pytest.approx(cosine.mean(), abs=0.06 if sigma_a < 0.5 else 0.03)
+
+
+def test_a_map_without_information_leaves_the_experimental_phases():
+    reflections = crystal("P 21 21 21", 2.0)
+    truth, modified = correlated(reflections, 0.0)
+    hl = np.zeros((len(reflections), 4))
+    hl[:, 0], hl[:, 3] = truth.real / np.abs(truth), 0.3
+    out = combine(observed(reflections, truth, hl), modified)
+    phi, fom = phi_fom_from_hl(hl, reflections.allowed_phase)
+    assert out.sigma_a.mean() < 0.1
+    assert np.median(phase_difference(out.phi, phi)) < 5
+    assert out.fom.mean() == pytest.approx(fom.mean(), abs=0.02)
+
+
+def test_overconfident_experimental_phases_do_not_change_sigma_a():
+    reflections = crystal("P 1", 2.2)
+    truth, modified = correlated(reflections, 0.5)
+    wrong = np.full((len(reflections), 4), 3.0)
+    assert np.array_equal(combine(observed(reflections, truth, wrong), modified).sigma_a,
+                          combine(observed(reflections, truth), modified).sigma_a)
+
+
+def test_hl_phi_and_fom_agree_and_centric_phases_are_allowed():
+    reflections = crystal("P 43 21 2", 2.5)
+    truth, modified = correlated(reflections, 0.7)
+    out = combine(observed(reflections, truth), modified)
+    phi, fom = phi_fom_from_hl(out.hl, reflections.allowed_phase)
+    assert np.array_equal(phi, out.phi) and np.array_equal(fom, out.fom)
+    off = phase_difference(2 * out.phi, 2 * reflections.allowed_phase)[reflections.centric]
+    assert off.max() < 1e-6
+
+
+def test_unmeasured_reflections_are_filled_on_the_scale_of_the_observed():
+    reflections = crystal("P 1", 2.0)
+    truth, modified = correlated(reflections, 0.9)
+    missing = np.arange(len(reflections)) % 7 == 0
+    data = observed(reflections, np.where(missing, np.nan, truth))
+    out = combine(data, modified)
+    for coefficients in (out.filled, out.extrinsic):
+        assert np.array_equal(coefficients[missing], (out.sigma_a * out.f_calc)[missing])
+    power = np.sum(np.abs(out.f_calc[missing]) ** 2) / np.sum(np.abs(truth[missing]) ** 2)
+    assert power == pytest.approx(1.0, abs=0.15)
+    assert out.fom[missing].max() < 1e-9 and np.isfinite(out.filled).all()
+
+
+def test_extrinsic_map_is_2mfo_dfc_without_experimental_phases():
+    reflections = crystal("P 1", 2.0)
+    truth, modified = correlated(reflections, 0.95)
+    out = combine(observed(reflections, truth), modified)
+    assert map_correlation(out.extrinsic, out.filled, reflections.multiplicity) > 0.99
+
+
+def test_extrinsic_map_holds_nothing_of_the_errors_of_the_modified_map():
+    reflections = crystal("P 1", 2.0)
+    truth, modified = correlated(reflections, 0.5, fall_off=0.0)
+    hl = np.zeros((len(reflections), 4))
+    hl[:, 0], hl[:, 1] = 2 * np.cos(np.angle(truth)), 2 * np.sin(np.angle(truth))
+    out = combine(observed(reflections, truth, hl), modified)
+    scale = np.vdot(truth, out.f_calc) / np.vdot(truth, truth)
+    error = out.f_calc - scale * truth
+    best = to_complex(out.fom * np.abs(truth), out.phi)
+
+    def share(coefficients):
+        return np.vdot(error, coefficients).real / np.vdot(error, error).real
+    assert abs(share(out.extrinsic)) < 0.03 < share(best) / 3
