@@ -66,10 +66,10 @@ def _inverse_d_squared(grid: gemmi.FloatGrid) -> np.ndarray:
     fractional = np.array(grid.unit_cell.frac.mat.tolist())
     metric = fractional @ fractional.T
     nu, nv, nw = grid.shape
-    h, k, l = np.meshgrid(  # noqa: E741np.fft.fftfreq(nu, 1 / nu), np.fft.fftfreq(nv, 1 / nv),
+    h, k, m = np.meshgrid(np.fft.fftfreq(nu, 1 / nu), np.fft.fftfreq(nv, 1 / nv),
                           np.fft.rfftfreq(nw, 1 / nw), indexing="ij", sparse=True)
-    return (metric[0, 0] * h**2 + metric[1, 1] * k**2 + metric[2, 2] * l**2
-            + 2 * (metric[0, 1] * h * k + metric[0, 2] * h * l + metric[1, 2] * k * l)
+    return (metric[0, 0] * h**2 + metric[1, 1] * k**2 + metric[2, 2] * m**2
+            + 2 * (metric[0, 1] * h * k + metric[0, 2] * h * m + metric[1, 2] * k * m)
             ).astype(np.float32)
 
 
