@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import gemmi
@@ -178,13 +179,15 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
             scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
         reports = []
         with clock.stage("phasing"):
-            for hand in ("given", "other")[:2 if hands == "both" else 1]:
+            wanted = ("given", "other") if hands == "both" else ("given",)
+            for number, hand in enumerate(wanted):
                 if hand == "other":
                     structure, group = other_hand(structure, data.reflections.spacegroup)
                     file.mtz.spacegroup = group
                     turned = Reflections(data.reflections.cell, group, data.reflections.d_min)
                     data = replace(data, reflections=turned)
-                phased = phase_sad(data, structure, scatterer, cycles, progress)
+                phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
+                    _progress_of_part, progress, number, len(wanted)))
                 reports.append(_write_phased(stage, file, data.reflections, phased, hand))
         result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
                   "input": describe_input(mtzin, data.reflections, phased.f, labels),
@@ -192,6 +195,11 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                   "phasing": {**reports[0]["statistics"], "hands": reports}}
         _finish(stage, result, None)
     return result
+
+
+def _progress_of_part(progress: Progress, number: int, parts: int, done: int, total: int) -> None:
+    """Progress of all parts from that within one of them."""
+    progress(number * total + done, parts * total)
 
 
 def _warn_of_domain(reflections: Reflections, net: SolventNet) -> None:

@@ -29,7 +29,7 @@ _POINTS_PER_D_MIN = 3.0
 _MIN_SHARE = 0.02
 # Share of the points on either side that is clipped to measure means and variances: the peaks of
 # heavy atoms, 15-45 standard deviations high in SAD maps, would dominate them.
-_EXTREME = 0.005
+_EXTREME = 0.01
 _MAP_LEVELS = 1000  # to tabulate a smooth function of density
 
 

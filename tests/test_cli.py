@@ -15,7 +15,7 @@ from crank2_unet.grids import read_map, structure_factors
 from crank2_unet.masks import model_mask
 from crank2_unet.mtz import read_phased
 from crank2_unet.phases import map_correlation
-from crank2_unet.simulation import model_structure_factors
+from crank2_unet.training.histograms import model_structure_factors
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SEGMENT_FILES = {"mask.ccp4", "probability.ccp4", "mask.mtz", "result.json", "report.html"}
