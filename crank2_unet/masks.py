@@ -136,15 +136,26 @@ def model_mask(structure: gemmi.Structure, grid: gemmi.FloatGrid) -> gemmi.Float
     return mask
 
 
-def variance_weights(solvent_content: float, radius: float = 4.0, blur: float = 1.0,
+def deviation_radius(fom: float) -> float:
+    """Radius, Angstrom, of the sphere for the local deviation of a map of a mean figure of merit.
+
+    6 A up to a figure of merit of 0.1 and 4 A from 0.3: a larger sphere averages out more noise.
+    Of 4, 5, 6 and 8 A the best for phases after density modification, in eight experimental maps
+    of 1.5-3.2 A.  The resolution did not matter.
+    """
+    return float(np.interp(fom, [0.1, 0.3], [6.0, 4.0]))
+
+
+def variance_weights(solvent_content: float, radius: float = 4.0, blur: float = 2.0,
                      ) -> Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]:
     """The classical solvent mask as region weights for density modification.
 
     Parameters
     ----------
     solvent_content : fraction of the cell, in [0, 1].
-    radius : of the sphere for the local deviation, Angstrom.
-    blur : standard deviation of the Gaussian that softens the mask, Angstrom.
+    radius : of the sphere for the local deviation, Angstrom; see :func:`deviation_radius`.
+    blur : standard deviation of the Gaussian that softens the mask, Angstrom; 2 A was better
+        than 1 or 3 A for most of the maps of :func:`deviation_radius`.
 
     Returns
     -------

@@ -23,7 +23,8 @@ from .shells import Shells
 
 # The likelihood is tabulated at these values and interpolated: its maximum is found wherever it
 # lies, which a search from a starting value does not grant where sigma-A is small.
-_SIGMA_A = np.append(np.linspace(0.0, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
+# It starts at 0.1, below which it cannot be told from 0: with 0 the map would never move again.
+_SIGMA_A = np.append(np.linspace(0.1, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
 # expected bend of sigma-A, as second difference from shell to shell; holds the curve together
 _BEND = 0.05
 
@@ -134,7 +135,7 @@ def _fit_sigma_a(shells: Shells, log_likelihood: np.ndarray) -> np.ndarray:
 
     start = _SIGMA_A[in_shells.argmax(axis=0)]
     found = minimize(cost, start, jac=True, method="L-BFGS-B",
-                     bounds=[(0.0, _SIGMA_A[-1])] * shells.count)
+                     bounds=[(_SIGMA_A[0], _SIGMA_A[-1])] * shells.count)
     return shells.interpolate(found.x)
 
 

@@ -164,6 +164,23 @@ def test_length_must_be_given_once(config):
         dataclasses.replace(config, minutes=5.0)
 
 
+def test_bfloat16_refuses_windows_with_wrong_gradients(config):
+    with pytest.raises(InputError, match="need precision float32"):
+        dataclasses.replace(config, precision="mixed_bfloat16")
+
+
+def test_bfloat16_learns_as_single_precision_does(config):
+    x, y = Spheres("train", config.input, 24, 1).batch(0, 2)
+    losses = []
+    for precision in ("float32", "mixed_bfloat16"):
+        trainer = Trainer(dataclasses.replace(config, precision=precision, window=24, rate=1e-2))
+        for _ in range(4):
+            trainer.model.reset_metrics()
+            logs = trainer.learn(x, y)
+        losses.append(logs["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 def test_existing_training_is_not_overwritten(config, tmp_path):
     (tmp_path / "checkpoint.npz").touch()
     with pytest.raises(InputError, match="exists"):

@@ -40,9 +40,9 @@ def test_a_map_without_information_leaves_the_experimental_phases():
     hl[:, 0], hl[:, 3] = truth.real / np.abs(truth), 0.3
     out = combine(observed(reflections, truth, hl), modified)
     phi, fom = phi_fom_from_hl(hl, reflections.allowed_phase)
-    assert out.sigma_a.mean() < 0.1
-    assert np.median(phase_difference(out.phi, phi)) < 5
-    assert out.fom.mean() == pytest.approx(fom.mean(), abs=0.02)
+    assert 0 < out.sigma_a.mean() < 0.13  # never 0, which would stop all further progress
+    assert np.median(phase_difference(out.phi, phi)) < 8
+    assert out.fom.mean() == pytest.approx(fom.mean(), abs=0.03)
 
 
 def test_overconfident_experimental_phases_do_not_change_sigma_a():

@@ -77,8 +77,9 @@ class WindowSource:
     InputError : there is no prepared file.
     """
 
-    # 16 maps serve 16 steps: with batches of 8, a map gives 8 windows before the next 16 are read
-    _BLOCK = 16
+    # 16 maps serve 32 steps: with batches of 4, a map gives 8 windows before the next 16 are read
+    _MAPS = 16
+    _STEPS = 32
 
     def __init__(self, folder: str | Path, spec: InputSpec, size: int, seed: int):
         self.files = sorted(Path(folder).glob("*.npz"))
@@ -96,7 +97,7 @@ class WindowSource:
         x : (batch_size, size, size, size, channels) float32.
         y : (batch_size, size, size, size) uint8, 1 = solvent.
         """
-        maps = self._block(step // self._BLOCK)
+        maps = self._block(step // self._STEPS)
         rng = np.random.default_rng((self._seed, 1, step))
         chosen = rng.permutation(len(maps))[:batch_size] if batch_size <= len(maps) else \
             rng.integers(len(maps), size=batch_size)
@@ -105,9 +106,9 @@ class WindowSource:
 
     def _load_block(self, block: int) -> list[tuple[list[gemmi.FloatGrid], gemmi.FloatGrid]]:
         """Maps and truth of a block.  Each pass over the files is a new random order."""
-        first = block * self._BLOCK
+        first = block * self._MAPS
         loaded = []
-        for number in range(first, first + self._BLOCK):
+        for number in range(first, first + self._MAPS):
             epoch, place = divmod(number, len(self.files))
             order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self.files))
             structure = PreparedStructure.read(self.files[order[place]])

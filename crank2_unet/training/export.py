@@ -109,7 +109,7 @@ def compare(model: keras.Model, path: str | Path, seed: int = 0) -> float:
     """Largest difference, in logits, of network and ONNX file on two random shapes of windows."""
     import onnxruntime
 
-    from .train import solvent_logits
+    from .train import window_logits
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(seed)
@@ -117,5 +117,5 @@ def compare(model: keras.Model, path: str | Path, seed: int = 0) -> float:
     for shape in ((2, 16, 24, 32), (1, 40, 16, 8)):
         x = rng.standard_normal((*shape, model.input_shape[-1])).astype(np.float32)
         logits, = session.run(["solvent_logit"], {"density": np.moveaxis(x, -1, 1)})
-        worst = max(worst, float(np.abs(logits - solvent_logits(model, x)).max()))
+        worst = max(worst, float(np.abs(logits - window_logits(model, x)).max()))
     return worst

@@ -9,7 +9,6 @@ leaves in ``run1`` the checkpoint (``checkpoint.npz``), the log (``log.csv``) an
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import logging
@@ -26,11 +25,15 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..features import InputSpec
 from .dataset import WindowSource
+from .log import plot, read_rows, write_rows
 from .metrics import Confusion
 from .prefetch import prefetched
 from .unet import COMPACT_FILTERS, SOLVENT, build_unet, keras
 
 _log = logging.getLogger(__name__)
+# oneDNN's bfloat16 gradient of a 3x3x3 convolution over 2x2x2 points, what three poolings leave of
+# windows of 16, holds memory that was never written (TensorFlow 2.21); from 3x3x3 points it is right
+_SMALLEST_BFLOAT16_WINDOW = 24
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class TrainConfig:
         if (self.steps > 0) == (self.minutes > 0):
             raise InputError(f"Training length: steps = {self.steps}, minutes = {self.minutes}. "
                              "Give one of the two.")
+        if self.precision != "float32" and self.window < _SMALLEST_BFLOAT16_WINDOW:
+            raise InputError(f"Windows of {self.window} points need precision float32; "
+                             f"{self.precision} needs {_SMALLEST_BFLOAT16_WINDOW} or more.")
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:
@@ -138,7 +144,7 @@ class Trainer:
         """Scores of the averaged weights, those of the running means included."""
         current = self.model.get_weights()
         self.model.set_weights(self.average)
-        logits = [solvent_logits(self.model, x) for x, _ in batches]
+        logits = [window_logits(self.model, x) for x, _ in batches]
         self.model.set_weights(current)
         return scores(np.concatenate(logits), np.concatenate([y for _, y in batches]))
 
@@ -168,7 +174,7 @@ class Trainer:
             self.step, self.minutes = int(file["step"]), float(file["minutes"])
 
 
-def solvent_logits(model: keras.Model, x: np.ndarray) -> np.ndarray:
+def window_logits(model: keras.Model, x: np.ndarray) -> np.ndarray:
     """Logit of P(solvent), (n, d, h, w), of windows (n, d, h, w, channels)."""
     logits = keras.ops.convert_to_numpy(model.predict_on_batch(x))
     return logits[..., SOLVENT] - logits[..., 1 - SOLVENT]
@@ -216,7 +222,7 @@ def train(config: TrainConfig, resume: bool = False, make_source: Callable = Win
     rows = []
     if resume:
         trainer.load(checkpoint)
-        rows = [row for row in _read_table(table) if row["step"] <= trainer.step]
+        rows = [row for row in read_rows(table) if row["step"] <= trainer.step]
     source = partial(make_source, config.training, config.input, config.window, config.seed)
     began = time.monotonic() - 60 * trainer.minutes
     with prefetched(source, trainer.step, config.batch_size, config.ahead) as next_batch, \
@@ -229,7 +235,7 @@ def train(config: TrainConfig, resume: bool = False, make_source: Callable = Win
                 rows.append(_row(trainer, logs, trainer.validate(validation)))
                 trainer.model.reset_metrics()
                 trainer.save(checkpoint)
-                _write_table(rows, table)
+                write_rows(rows, table)
                 plot(rows, output / "log.png")
             bar.update(trainer.share - bar.n)
             bar.set_postfix_str(f"step {trainer.step} loss {logs['loss']:.4f} validation mcc "
@@ -248,33 +254,6 @@ def _row(trainer: Trainer, logs: dict, validation: dict) -> dict[str, float]:
     return {"step": trainer.step, "minutes": round(trainer.minutes, 2),
             "rate": learning_rate(trainer.config, trainer.share), **logs,
             **{f"validation_{name}": value for name, value in validation.items()}}
-
-
-def _read_table(path: Path) -> list[dict[str, float]]:
-    with open(path, newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _write_table(rows: list[dict[str, float]], path: Path) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def plot(rows: list[dict[str, float]], path: Path) -> None:
-    """Picture of loss, accuracy and Matthews correlation against the steps of a training."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((9, 3.5), layout="constrained")
-    steps = [row["step"] for row in rows]
-    for axes, names in zip(figure.subplots(1, 2), (("loss", "validation_loss"),
-                           ("accuracy", "validation_accuracy", "validation_mcc"))):
-        for name in names:
-            axes.plot(steps, [row[name] for row in rows], label=name.replace("_", " "))
-        axes.set_xlabel("step")
-        axes.legend()
-    figure.savefig(path)
 
 
 def main(arguments: list[str] | None = None) -> None:
