@@ -1,7 +1,7 @@
 """Density modification: solvent flattening and protein density statistics with region weights.
 
 One cycle: map, region weights, modification, removal of the map's own part (gamma), weighting
-against the experiment, phase combination with the experimental phases, coefficients of the next map.
+against the experiment, combination with the experimental phases, coefficients of the next map.
 """
 
 from __future__ import annotations

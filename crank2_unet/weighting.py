@@ -85,9 +85,9 @@ def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
     Notes
     -----
     The next map must not return to the modification what the modification itself has put in, or
-    errors confirm themselves and figures of merit rise without cause.  With F = m|Fo|exp(i phi), the
-    mean of the combined distribution, and eta the mean derivative of F by DFc, the part of F that
-    is independent of DFc is (F - eta DFc)/(1 - eta) (the extrinsic message of approximate message
+    errors confirm themselves and figures of merit rise without cause.  With F = m|Fo|exp(i phi),
+    the mean of the combined distribution, and eta the mean derivative of F by DFc, the part of F
+    that is independent of DFc is (F - eta DFc)/(1 - eta) (the extrinsic message of approximate message
     passing: Rangan, Schniter & Fletcher, 2019, IEEE Trans. Inf. Theory 65, 6664-6684).  eta is the
     ratio of the variances of the structure factor after and before the observation is used.  The
     coefficients here have this part with the weight of a Wiener filter for its error.  Without

@@ -1,15 +1,18 @@
-from dataclasses import asdict
 import json
+from dataclasses import asdict
 
+import gemmi
 import numpy as np
 import pytest
 
 from blob import CELLS, blob, noisy, without
 from crank2_unet.errors import InputError
 from crank2_unet.grids import density_map, like
-from crank2_unet.masks import soften
+from crank2_unet.masks import deviation_radius, model_mask, soften, variance_weights
 from crank2_unet.modification import modify_density, modify_map
+from crank2_unet.mtz import read_phased
 from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
+from crank2_unet.training.histograms import model_structure_factors
 
 
 def constant(mask):
@@ -111,3 +114,26 @@ def test_missing_cycles_or_start_are_refused():
         modify_density(data, constant(mask), 0)
     with pytest.raises(InputError, match="starting map is empty"):
         modify_density(without(data, np.ones(len(truth), bool)), constant(mask), 1)
+
+
+# name, solvent content, map correlation after 5 cycles with the classical and with the true mask;
+# the start has .49.  A classical program of the field reached .84 and .84, .84 and .86.
+REAL = [("gamma_xe", 0.417, 0.84, 0.85), ("hewl_s_sad", 0.37, 0.87, 0.89)]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name, content, least_classical, least_true", REAL)
+def test_real_sad_phases(shared_data, name, content, least_classical, least_true):
+    folder = shared_data / "sad" / name
+    data = read_phased(folder / "data.mtz", colin_fo="F,SIGF",
+                       colin_hl="HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD").data
+    reflections, model = data.reflections, gemmi.read_structure(str(folder / "model.pdb.gz"))
+    truth = model_structure_factors(model, reflections)
+    density = density_map(reflections, data.coefficients, reflections.d_min / 3)
+    radius = deviation_radius(phi_fom_from_hl(data.hl, reflections.allowed_phase)[1].mean())
+    for least, weights in ((least_classical, variance_weights(content, radius)),
+                           (least_true, constant(soften(model_mask(model, density), 1.0)))):
+        out = modify_density(data, weights, 5)
+        f = np.nan_to_num(data.f)
+        assert map_correlation(to_complex(f * out.fom, out.phi),
+                               f * np.exp(1j * np.angle(truth)), reflections.multiplicity) > least

@@ -6,6 +6,9 @@ import json
 
 import numpy as np
 import pytest
+
+pytest.importorskip("dask.distributed", reason="preparation runs through Dask")
+
 from test_simulation import peptide
 
 from crank2_unet.errors import InputError

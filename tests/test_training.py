@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow", reason="training needs TensorFlow: pip install crank2-unet[train]")
+pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 pytest.importorskip("onnxruntime", reason="the ONNX file is checked with ONNX Runtime")
 
 from crank2_unet.errors import InputError, ProgramError

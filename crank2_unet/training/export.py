@@ -76,7 +76,7 @@ def _normalised_convolution(graph: _Graph, model: keras.Model, name: str, x: str
 
 
 def _doubling(graph: _Graph, model: keras.Model, name: str, x: str) -> str:
-    """Transposed convolution of stride 2; Keras' "same" padding drops the last plane of each axis."""
+    """Transposed convolution of stride 2; "same" in Keras drops the last plane of each axis."""
     kernel, bias = model.get_layer(name).get_weights()
     return graph.convolution("ConvTranspose", name, x, _to_onnx_order(kernel), bias,
                              strides=[2] * 3, pads=[0, 0, 0, 1, 1, 1])

@@ -19,7 +19,8 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 @contextmanager
-def prefetched(make_source: Callable, first: int, batch_size: int, ahead: int) -> Iterator[Callable]:
+def prefetched(make_source: Callable, first: int, batch_size: int, ahead: int,
+               ) -> Iterator[Callable]:
     """Batches of a source in the order of the steps.
 
     Parameters
@@ -44,7 +45,8 @@ def prefetched(make_source: Callable, first: int, batch_size: int, ahead: int) -
         return
     context = multiprocessing.get_context("spawn")  # a fork of a running TensorFlow can hang
     ready = context.Queue(ahead)
-    worker = context.Process(target=_serve, args=(ready, make_source, first, batch_size), daemon=True)
+    worker = context.Process(target=_serve, daemon=True,
+                             args=(ready, make_source, first, batch_size))
     worker.start()
     try:
         yield lambda: _receive(ready, worker)
@@ -61,7 +63,8 @@ def _batches(make_source: Callable, first: int, batch_size: int) -> Iterator[Bat
         step += 1
 
 
-def _serve(ready: multiprocessing.Queue, make_source: Callable, first: int, batch_size: int) -> None:
+def _serve(ready: multiprocessing.Queue, make_source: Callable, first: int, batch_size: int,
+           ) -> None:
     for batch in _batches(make_source, first, batch_size):
         ready.put(batch)
 

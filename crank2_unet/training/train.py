@@ -31,14 +31,14 @@ from .prefetch import prefetched
 from .unet import COMPACT_FILTERS, SOLVENT, build_unet, keras
 
 _log = logging.getLogger(__name__)
-# oneDNN's bfloat16 gradient of a 3x3x3 convolution over 2x2x2 points, what three poolings leave of
-# windows of 16, holds memory that was never written (TensorFlow 2.21); from 3x3x3 points it is right
+# Three poolings leave 2x2x2 points of a window of 16.  There oneDNN's bfloat16 gradient of a
+# convolution holds memory that was never written (TensorFlow 2.21); from 3x3x3 points it is right.
 _SMALLEST_BFLOAT16_WINDOW = 24
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All settings of a training, stored in its checkpoint; the comments are also the help texts."""
+    """All settings of a training; they are stored in its checkpoint."""
 
     training: str  # folder of prepared structures to learn from
     validation: str  # folder of other prepared structures, to validate on

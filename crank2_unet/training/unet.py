@@ -55,8 +55,8 @@ def build_unet(channels: int = 1, filters: int = PAPER_FILTERS, blocks: int = 4,
         for half in "ab":
             x = convolve(x, f"encoder{block}{half}", filters << block)
     for block in reversed(range(blocks - 1)):
-        x = layers.Conv3DTranspose(filters << block, 3, 2, padding="same", name=f"decoder{block}_up",
-                                   kernel_initializer="he_normal", dtype=precision)(x)
+        x = layers.Conv3DTranspose(filters << block, 3, 2, padding="same", dtype=precision,
+                                   kernel_initializer="he_normal", name=f"decoder{block}_up")(x)
         x = layers.Concatenate(name=f"decoder{block}_join", dtype=precision)([x, skips[block]])
         x = convolve(x, f"decoder{block}", filters << block)
     logits = layers.Conv3D(2, 1, kernel_initializer="he_normal", name="logits", dtype="float32")(x)
