@@ -16,13 +16,20 @@ import numpy as np
 from . import __version__
 from .errors import InputError
 from .grids import density_map, like, read_map, structure_factors, write_map
-from .masks import cut_at_fraction, variance_weights
+from .masks import cut_at_fraction
 from .matthews import Composition
 from .modification import ModificationResult, modify_density
 from .mtz import Input, read_anomalous, read_phased, write_mtz
 from .network import SolventNet
 from .output import staged, write_json
-from .pipeline import Progress, Segmentation, fixed_weights, segment, unet_weights
+from .pipeline import (
+    Progress,
+    Segmentation,
+    classical_weights,
+    fixed_weights,
+    segment,
+    unet_weights,
+)
 from .reflections import Reflections
 from .report import ReportMaps, write_report
 from .result import Clock, Warnings, common, describe_input, describe_mask, header
@@ -136,7 +143,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                 entries["solvent_content"] = found.solvent.to_json()
                 entries["mask"] = describe_mask(found)
                 weights = (unet_weights(given.data, net, found.solvent.value) if mask == "unet"
-                           else variance_weights(found.solvent.value))
+                           else classical_weights(given.data, found.solvent.value))
         with clock.stage("modification"):
             modified = modify_density(
                 given.data, weights, cycles,

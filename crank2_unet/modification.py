@@ -71,6 +71,7 @@ class ModificationResult:
     hl : (n, 4) Hendrickson-Lattman coefficients of the combined phases.
     weights : region weights of the last cycle.
     cycles : statistics of each cycle.
+    next_coefficients : (n,) complex, the map that a further cycle would modify.
     """
 
     coefficients: np.ndarray
@@ -79,6 +80,7 @@ class ModificationResult:
     hl: np.ndarray
     weights: gemmi.FloatGrid
     cycles: list[CycleStatistics]
+    next_coefficients: np.ndarray
 
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
@@ -116,7 +118,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         if progress:
             progress(statistics[-1])
     return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
-                              statistics)
+                              statistics, weighted.extrinsic)
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Callable
 
 import gemmi
+import numpy as np
 
 from .data import PhasedData
 from .grids import asymmetric_unit, density_map, resample, structure_factors
-from .masks import cut_at_fraction
+from .masks import cut_at_fraction, deviation_radius, variance_weights
 from .matthews import Composition, matthews_options
 from .network import SolventNet
+from .phases import phi_fom_from_hl
 from .segmentation import probability, probability_with_mean, solvent_logits
 from .solvent import SolventEstimate, estimate_solvent
 
@@ -72,6 +74,12 @@ def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> R
         logits = solvent_logits(data.reflections, coefficients, density, net)
         return probability_with_mean(logits, solvent_content)
     return weights
+
+
+def classical_weights(data: PhasedData, solvent_content: float) -> RegionWeights:
+    """Region weights by local variance, with the radius that suits the figure of merit."""
+    _, fom = phi_fom_from_hl(data.hl, data.reflections.allowed_phase)
+    return variance_weights(solvent_content, deviation_radius(fom[np.isfinite(data.f)].mean()))
 
 
 def fixed_weights(mask: gemmi.FloatGrid) -> RegionWeights:

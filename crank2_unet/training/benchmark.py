@@ -22,15 +22,15 @@ from ..mtz import read_anomalous, read_phased
 from ..network import SolventNet
 from ..output import staged, write_json
 from ..phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_complex
-from ..pipeline import RegionWeights, fixed_weights, segment, unet_weights
+from ..pipeline import RegionWeights, classical_weights, fixed_weights, segment, unet_weights
 from ..reflections import Reflections
 from ..sad import Scatterer, phase_sad
 from .histograms import model_structure_factors
 from .metrics import Confusion, format_table
 from .parallel import run_all
 
-RADII = (2.0, 3.0, 4.0, 5.0, 6.0)  # Angstrom, of the local variance
-BLURS = (0.0, 1.0)  # Angstrom, of the variance mask
+RADII = (4.0, 5.0, 6.0, 8.0)  # Angstrom, of the local variance
+BLURS = (1.0, 2.0)  # Angstrom, of the variance mask
 _TRUE_BLUR = 1.0  # Angstrom; soft edges are worth more than sharp ones, for the true mask too
 _COLUMNS = "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"
 # correlation; where a perfect mask gains less, the share of its gain is noise
@@ -159,7 +159,7 @@ def benchmark_set(name: str, folder: str, card: str | None, cycles: int, from_si
     true_mask = soften(model_mask(case.model, found.density), _TRUE_BLUR)
     methods = {
         "start": case.scores(*phi_fom_from_hl(data.hl, reflections.allowed_phase)),
-        "variance": case.modify(variance_weights(content), cycles),
+        "variance": case.modify(classical_weights(case.data, content), cycles),
         "best variance": max(variances, key=lambda scores: scores["cc"]),
         "unet": case.modify(unet_weights(data, net, content), cycles),
         "true mask": case.modify(fixed_weights(true_mask), cycles)}

@@ -163,7 +163,8 @@ def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
         def weights(grid: gemmi.FloatGrid, _: int) -> gemmi.FloatGrid:
             return resample(damaged, grid)
     result = modify_density(data, weights, cycles)
-    return _Map(cycles, result.coefficients, result.phi, result.fom)
+    # what a network is shown in the cycle after
+    return _Map(cycles, result.next_coefficients, result.phi, result.fom)
 
 
 def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid:
