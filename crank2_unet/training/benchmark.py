@@ -29,7 +29,7 @@ from .histograms import model_structure_factors
 from .metrics import Confusion, format_table
 from .parallel import run_all
 
-RADII = (4.0, 5.0, 6.0, 8.0)  # Angstrom, of the local variance
+RADII = (4.0, 6.0)  # Angstrom, of the local variance
 BLURS = (1.0, 2.0)  # Angstrom, of the variance mask
 _TRUE_BLUR = 1.0  # Angstrom; soft edges are worth more than sharp ones, for the true mask too
 _COLUMNS = "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"

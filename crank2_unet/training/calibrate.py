@@ -98,7 +98,7 @@ def make_card(checkpoint: str | Path, prepared: str | Path, out: str | Path, ver
     card = {"name": name, "version": version, "licence": "MIT", "limits": list(limits),
             "input": asdict(config.input), "window": {"size": window, "margin": margin},
             "training": {**describe_structures(training), "steps": steps, "seed": config.seed,
-                         "config": asdict(config), "versions": _versions(),
+                         "config": _settings(config), "versions": _versions(),
                          "code_version": __version__}}
     with staged(out) as stage:
         to_onnx(model, stage / ONNX_FILE)
@@ -237,6 +237,12 @@ def _warn_of_overlap(files: Sequence[Path], training: Path) -> None:
     if shared:
         _log.warning("The network may have been trained on %d of the %d files it is calibrated on, "
                      "such as %s: it would be found too good.", len(shared), len(files), shared[0])
+
+
+def _settings(config) -> dict:
+    """Settings of a training but for the folders, which mean nothing elsewhere."""
+    return {name: value for name, value in asdict(config).items()
+            if name not in ("training", "validation", "output")}
 
 
 def _versions() -> dict[str, str]:
