@@ -191,3 +191,15 @@ def test_help_is_quick_and_light():
                              capture_output=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
         assert got.returncode == 0, got.stderr
         assert "usage: crank2-unet" in got.stdout
+
+
+def test_example_script_compares_masks():
+    """With three cycles already, the network's masks are worth more than the classical ones."""
+    root = EXAMPLES.parent
+    got = subprocess.run([sys.executable, str(EXAMPLES / "compare_masks.py"), "3"], text=True,
+                         capture_output=True, env={**os.environ, "PYTHONPATH": str(root)})
+    assert got.returncode == 0, got.stderr
+    correlation = {line[:15].strip(): float(line.split()[-1]) for line in got.stdout.splitlines()[1:]}
+    assert list(correlation) == ["start", "network", "local variance", "true model"]
+    assert correlation["start"] < correlation["network"] < correlation["true model"] + 0.02
+    assert correlation["network"] > correlation["local variance"]
