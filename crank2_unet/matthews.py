@@ -114,12 +114,14 @@ class MatthewsOption:
     solvent : solvent content, fraction of the volume.
     vm : Matthews coefficient, cubic Angstrom per Da.
     probability : of this option among all that fit; they sum to 1.
+    kantardjieff_rupp : the same by Kantardjieff & Rupp (2003), for comparison.
     """
 
     copies: int
     solvent: float
     vm: float
     probability: float
+    kantardjieff_rupp: float
 
 
 @dataclass(frozen=True)
@@ -201,9 +203,8 @@ def matthews_options(composition: Composition, cell: gemmi.UnitCell, spacegroup:
     copies = np.arange(1, most + 1)
     solvent = 1 - copies * composition.volume / asu_volume
     vm = asu_volume / (copies * composition.mass)
-    if composition.nucleic > 0:
-        weight = kantardjieff_rupp(vm, d_min, composition.nucleic / composition.mass)
-    else:
-        weight = SolventPrior.shipped().weight(copies, solvent, d_min)
-    return [MatthewsOption(int(n), float(s), float(v), float(p))
-            for n, s, v, p in zip(copies, solvent, vm, weight / weight.sum())]
+    classical = kantardjieff_rupp(vm, d_min, composition.nucleic / composition.mass)
+    weight = classical if composition.nucleic > 0 else SolventPrior.shipped().weight(
+        copies, solvent, d_min)
+    return [MatthewsOption(int(n), *map(float, values)) for n, *values in zip(
+        copies, solvent, vm, weight / weight.sum(), classical / classical.sum())]

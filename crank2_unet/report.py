@@ -34,6 +34,7 @@ MASKS = {
 COLUMNS = {
     "vm": "Vm (Å³/Da)",
     "unet": "network",
+    "kantardjieff_rupp": "K & R 2003",
     "joint": "both together",
     "b_iso": "B (Å²)",
     "d_max": "from (Å)",

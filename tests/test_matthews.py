@@ -139,3 +139,12 @@ def test_deposited_structures(shared_data):
     assert len(rows) > 250
     assert np.mean(right) > 0.85  # measured 0.90
     assert np.median(errors) < 0.02
+
+
+def test_both_distributions_are_normalised_and_differ():
+    options = matthews_options(Composition.from_residues(150), gemmi.UnitCell(80, 90, 110, 90, 90, 90),
+                               gemmi.SpaceGroup("P 21 21 21"), 2.5)
+    assert len(options) > 3
+    for name in ("probability", "kantardjieff_rupp"):
+        assert sum(getattr(o, name) for o in options) == pytest.approx(1.0)
+    assert any(abs(o.probability - o.kantardjieff_rupp) > 0.01 for o in options)

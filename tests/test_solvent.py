@@ -20,7 +20,7 @@ def triangle(centre, half_width):
 
 
 def option(solvent, probability, copies=1):
-    return MatthewsOption(copies, solvent, 1.23 / (1 - solvent), probability)
+    return MatthewsOption(copies, solvent, 1.23 / (1 - solvent), probability, probability)
 
 
 def test_cutoff_and_solvent_are_inverse():
@@ -158,7 +158,8 @@ def test_result_entry():
     estimate = estimate_solvent(LOGITS, triangle(1.0, 1.0), [option(0.4, 1.0)])
     entry = json.loads(json.dumps(estimate.to_json(), allow_nan=False))
     assert set(entry) == {"value", "rule", "cutoff", "unet_expected", "matthews", "distributions"}
-    assert set(entry["matthews"][0]) == {"copies", "solvent", "vm", "probability", "unet", "joint"}
+    assert set(entry["matthews"][0]) == {"copies", "solvent", "vm", "probability",
+                                         "kantardjieff_rupp", "unet", "joint"}
     assert {len(column) for column in entry["distributions"].values()} == {101}
     alone = json.loads(json.dumps(estimate_solvent(LOGITS, FLAT).to_json(), allow_nan=False))
     assert alone["matthews"] == [] and alone["distributions"]["conflation"] is None
