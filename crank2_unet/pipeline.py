@@ -24,7 +24,8 @@ Progress = Callable[[int, int], None]
 RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
 
 # Angstrom.  Against no softening it gained 0.01 of map correlation on two weak real data sets (4fsx,
-# 5xfd) and lost 0.002 at most on two good ones (gamma-adaptin, lysozyme); 2.5 lost 0.01 on gamma-adaptin.
+# 5xfd) and lost 0.002 at most on two good ones (gamma-adaptin, lysozyme); 2.5 lost 0.01 on the first
+# of these.
 _BLUR = 1.5
 
 
