@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
-    {"errors"},
+    {"errors", "hook"},
     {"phases", "reflections", "scatterer"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
