@@ -8,8 +8,12 @@ from setuptools.command.editable_wheel import editable_wheel
 
 # Python executes this line at every start; see crank2_unet/hook.py.  It must never stop an interpreter.
 HOOK = "crank2_unet_hook.pth"
-LINE = ("import sys; exec(\"try:\\n from crank2_unet.hook import start\\n start()\\n"
-        "except Exception as e:\\n sys.stderr.write('crank2-unet: import hook not started: %r\\\\n' % e)\")\n")
+TRY = """try:
+ from crank2_unet.hook import start
+ start()
+except Exception as error:
+ sys.stderr.write('crank2-unet: the import hook did not start: %r\\n' % error)"""
+LINE = f"import sys; exec({TRY!r})\n"
 
 
 class BuildWithHook(build_py):

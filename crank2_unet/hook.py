@@ -1,8 +1,8 @@
 """Import hook: Crank2 and CCP4i2 meet this package without a file of theirs being touched.
 
 ``crank2_unet_hook.pth``, which lies beside the installed package, calls :func:`start` whenever an
-interpreter starts; so nothing is imported here but ``sys``, and nothing happens until one of the modules
-named below is imported.  ``CRANK2_UNET_HOOK=off`` in the environment switches it off.
+interpreter starts; so nothing is imported here but ``sys``, and nothing happens until one of the
+modules named below is imported.  ``CRANK2_UNET_HOOK=off`` in the environment switches it off.
 """
 
 import sys
