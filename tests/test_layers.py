@@ -9,7 +9,7 @@ LAYERS = [
     {"phases", "reflections", "scatterer"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
-    {"mtz", "features", "solvent", "sad_model", "weighting", "output"},
+    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "parrot"},
     {"network", "sad", "modification"},
     {"segmentation", "simulation"},
     {"pipeline"},
