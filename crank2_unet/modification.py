@@ -72,6 +72,8 @@ class ModificationResult:
     weights : region weights of the last cycle.
     cycles : statistics of each cycle.
     next_coefficients : (n,) complex, the map that a further cycle would modify.
+    modified : (n,) complex, what :func:`modify_map` made of the map in the last cycle, on the
+        scale of that map: for programs that combine phases themselves.
     """
 
     coefficients: np.ndarray
@@ -81,6 +83,7 @@ class ModificationResult:
     weights: gemmi.FloatGrid
     cycles: list[CycleStatistics]
     next_coefficients: np.ndarray
+    modified: np.ndarray
 
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
@@ -117,14 +120,15 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         density = density_map(reflections, coefficients, spacing)
         weights = region_weights(
             density_map(reflections, np.where(known, coefficients, 0), spacing), cycle)
-        modified, gamma = modify_map(density, weights, reflections.d_min)
-        weighted = combine(data, structure_factors(modified, reflections))
+        density, gamma = modify_map(density, weights, reflections.d_min)
+        modified = structure_factors(density, reflections)
+        weighted = combine(data, modified)
         statistics.append(_statistics(data, phi, weights, gamma, weighted, cycle, started))
         coefficients, phi = weighted.extrinsic, weighted.phi
         if progress:
             progress(statistics[-1])
     return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
-                              statistics, weighted.extrinsic)
+                              statistics, weighted.extrinsic, modified)
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,

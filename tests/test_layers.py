@@ -6,19 +6,19 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
     {"errors"},
-    {"phases", "reflections", "scatterer"},
+    {"phases", "reflections", "scatterer", "parrot_options"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
-    {"mtz", "features", "solvent", "sad_model", "weighting", "output"},
+    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "anisotropy"},
     {"network", "sad", "modification"},
     {"segmentation", "simulation"},
-    {"pipeline"},
+    {"pipeline", "parrot_log"},
     {"figures"},
     {"report", "check"},
     {"result"},
-    {"jobs"},
+    {"jobs", "parrot_job"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "unet_parrot"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"tensorflow", "keras", "dask", "onnx", "onnxruntime"}
