@@ -6,6 +6,7 @@ space group; ``grid.array`` is its (nu, nv, nw) float32 view.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import gemmi
@@ -127,5 +128,14 @@ def write_map(grid: gemmi.FloatGrid, path: str | Path) -> None:
 
 
 def asymmetric_unit(grid: gemmi.FloatGrid) -> np.ndarray:
-    """Boolean array, true at one point of each symmetry orbit of the grid."""
-    return ~grid.masked_asu().mask_array.astype(bool)
+    """Boolean array, true at one point of each symmetry orbit of the grid; not to be changed."""
+    return _asymmetric_unit(grid.shape, grid.spacegroup.xhm())
+
+
+@lru_cache(maxsize=4)  # grids of a job are few, and its maps many
+def _asymmetric_unit(shape: tuple, symbol: str) -> np.ndarray:
+    grid = gemmi.FloatGrid(*shape)
+    grid.spacegroup = gemmi.SpaceGroup(symbol)
+    unit = ~grid.masked_asu().mask_array.astype(bool)
+    unit.flags.writeable = False
+    return unit

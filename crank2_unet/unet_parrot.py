@@ -29,3 +29,7 @@ def _run(arguments: list[str]) -> None:
     from .parrot_job import run  # after the options: a wrong one is told at once
 
     run(options, notes)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
