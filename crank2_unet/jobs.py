@@ -15,7 +15,7 @@ import numpy as np
 
 from . import __version__
 from .errors import InputError
-from .grids import density_map, like, read_map, structure_factors, write_map
+from .grids import density_map, like, read_map_of, structure_factors, write_map
 from .masks import cut_at_fraction
 from .matthews import Composition
 from .modification import ModificationResult, modify_density
@@ -77,9 +77,10 @@ class Content:
 
 
 def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
-                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
+                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None,
+                report: bool = True) -> dict:
     """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, mask.mtz, result.json
-    and report.html, and returns the result.
+    and, if wanted, report.html, and returns the result.
 
     Raises
     ------
@@ -101,8 +102,10 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
                    "mask_coefficients": "mask.mtz"}
         result = common("segment", given, net, clock, warnings, outputs) | {
             "solvent_content": found.solvent.to_json(), "mask": describe_mask(found)}
-        maps = ReportMaps(found.density, found.probability, found.mask)
-        _finish(stage, result, maps)
+        write_json(result, stage / "result.json")
+        if report:
+            maps = ReportMaps(found.density, found.probability, found.mask)
+            write_report(result, stage / "report.html", maps)
     return result
 
 
@@ -259,14 +262,8 @@ def _degrees(coefficients: np.ndarray) -> np.ndarray:
 
 
 def _read_mask(path: str, given: Input) -> gemmi.FloatGrid:
-    """A mask file of the same crystal; cells may differ by 1 % or 1 degree, as after scaling."""
-    mask = read_map(path)
-    cell, group = given.data.reflections.cell, given.data.reflections.spacegroup
-    if not mask.unit_cell.is_similar(cell, 0.01, 1.0) or mask.spacegroup.number != group.number:
-        raise InputError(f"{path} is of another crystal than the data.\n"
-                         f"  mask: {mask.unit_cell.parameters} {mask.spacegroup.xhm()}\n"
-                         f"  data: {cell.parameters} {group.xhm()}\n"
-                         "Give a mask in the cell and space group of the data.")
+    """A mask file of the same crystal."""
+    mask = read_map_of(path, given.data.reflections)
     if mask.array.min() < -1e-3 or mask.array.max() > 1 + 1e-3:
         raise InputError(f"{path} has values from {mask.array.min():g} to {mask.array.max():g}. "
                          "Give a mask with values between 0 (protein) and 1 (solvent).")
