@@ -304,4 +304,5 @@ def _print_solvent(result: dict) -> None:
 
 
 def _print_end(options) -> None:
-    print(f"Results in {options.output}; open report.html there.")
+    report = not getattr(options, "no_report", False)
+    print(f"Results in {options.output}{'; open report.html there' if report else ''}.")
