@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_dm(commands)
     _add_phase(commands)
     _add_check(commands)
+    _add_crank2(commands)
     _add_model(commands)
     return parser
 
@@ -154,6 +155,19 @@ def _add_check(commands) -> None:
 Reports versions, the model and its self-test, the devices that really start, seconds for one window,
 and whether Parrot, CCP4 and Crank2 are found.""")
     parser.add_argument("--model", metavar="CARD.json", help="model card; default: the packaged one")
+
+
+def _add_crank2(commands) -> None:
+    for name, summary in [
+            ("status", "is option dmmask there in Crank2?"),
+            ("install", "write files into Crank2's folder, where the import hook is not at work"),
+            ("uninstall", "remove these files again")]:
+        parser = _command(commands, name, _run_crank2, summary, """
+Usually there is nothing to do: installing crank2-unet with pip in the Python that runs Crank2
+(ccp4-python) gives it the option dmmask, through an import hook that touches no file of CCP4.""")
+        parser.set_defaults(task=name)
+        parser.add_argument("--crank2", metavar="DIR",
+                            help="folder with crank2.py; default: in $CCP4 and in this Python")
 
 
 def _add_model(commands) -> None:
@@ -253,6 +267,21 @@ def _run_check(options) -> int:
     lines = check_installation(options.model)
     print(render(lines))
     return exit_status(lines)
+
+
+def _run_crank2(options) -> None:
+    from .crank2 import shim
+
+    folders = shim.find_crank2(options.crank2)
+    if options.task == "status":
+        print("\n".join(shim.status(folders)))
+    elif not folders:
+        raise Crank2UnetError("No Crank2 was found in $CCP4 or in this Python. Name its folder with "
+                              "--crank2.")
+    else:
+        task = shim.install if options.task == "install" else shim.uninstall
+        paths = [path for folder in folders for path in task(folder)]
+        print("\n".join(f"{options.task}ed {path}" for path in paths) or "nothing to remove")
 
 
 def _columns(options):
