@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from phasing import centroid, modified_terms
 from tools import Column, Table, arguments, assignments, keywords
 
 if "-i" in sys.argv:
@@ -44,48 +45,15 @@ def experimental():
         return table, dict(stored)
 
 
-def normalised(f, epsilon, bins):
-    """Amplitudes over their root mean square, by bins of resolution."""
-    e2 = f**2 / epsilon
-    mean = np.bincount(bins, e2) / np.bincount(bins)
-    return np.sqrt(e2 / np.maximum(mean[bins], 1e-9))
-
-
-def modified_terms(data, fmod, phi, bins):
-    """A, B of Sim's distribution about the modified phases; sigma-A from E^2 correlations."""
-    e, ec = (normalised(f, data["epsilon"], bins) for f in (data["f"], fmod))
-    correlation = [np.corrcoef(e[bins == i] ** 2, ec[bins == i] ** 2)[0, 1]
-                   for i in range(bins.max() + 1)]
-    sigma_a = np.sqrt(np.clip(correlation, 0.01, 0.9))[bins]
-    x = sigma_a * e * ec / (1 - sigma_a**2) * np.where(data["centric"], 1, 2)
-    return x[:, None] * np.stack([np.cos(phi), np.sin(phi), 0 * phi, 0 * phi], axis=1)
-
-
-def centroid(hl, data):
-    """Best phase, degrees, and figure of merit on a circle of 10 degrees.
-
-    The allowed phases of a centric reflection are those of its A and B."""
-    angle = np.deg2rad(np.arange(0, 360, 10.0))
-    log_p = hl @ np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)])
-    p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
-    mean = p @ np.exp(1j * angle) / p.sum(axis=1)
-    size = np.hypot(hl[:, 0], hl[:, 1])
-    mean = np.where(data["centric"], np.tanh(size) * np.exp(1j * np.arctan2(hl[:, 1], hl[:, 0])), mean)
-    return np.rad2deg(np.angle(mean)) % 360, np.abs(mean)
-
-
 given, data = experimental()
 f, hl = data["f"], data["hl"]
 if "FPART1" in columns:
     table = Table.read(files["HKLIN"], [columns["FPART1"], columns["PHIP1"]])
     table.rows(data["hkl"])
     fmod, phi = (np.nan_to_num(column.values) for column in table.columns.values())
-    order = np.argsort(table.d())
-    bins = np.empty(len(f), int)
-    bins[order] = np.arange(len(f)) * 12 // len(f)
     beta = next((float(line[1]) for line in lines if line[0].upper() == "DMBL"), 1.0)
-    hl = hl + beta * modified_terms(data, fmod, np.deg2rad(phi), bins)
-phi, fom = centroid(hl, data)
+    hl = hl + beta * modified_terms(f, data["centric"], data["epsilon"], table.d(), fmod, phi)
+phi, fom = centroid(hl, data["centric"])
 values = {"FB": ("F", f), "PHCOMB": ("P", phi), "PHIB": ("P", phi), "FOM": ("W", fom),
           "FWT": ("F", fom * f), "PHWT": ("P", phi), "DELFWT": ("F", fom * f),
           "PHDELWT": ("P", phi), "DELFAN": ("F", fom * f), "PHDELAN": ("P", phi),
