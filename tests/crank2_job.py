@@ -1,5 +1,7 @@
 """Runs the real Crank2 of the package ccp4i2 by its command line, with stand-ins for CCP4 programs."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import re

@@ -164,6 +164,7 @@ def test_crank2s_files_are_the_same_before_and_after(environment, tmp_path):
     paths = [str(crank2.parent), str(STANDINS / "modules"), *map(str, site_packages())]
     script = (f"import os, sys; os.chdir({str(REPOSITORY)!r}); sys.path[:0] = {paths!r}\n"
               f"sys.argv[1:] = ['--keyin', {str(keyin)!r}, '-x', '--xmlout', os.devnull]\n"
+              "import setuptools  # it brings distutils back where Python has it no more\n"
               "import crank2.parse as p\np.parse().ParseAndRun()\n")
     install("wheel")
     assert run(python, "-c", script).returncode == 0
