@@ -189,8 +189,8 @@ def test_a_parrot_that_reads_no_masks(crank2, keywords):
     parrot = crank2.bin / "old" / "cparrot"
     parrot.parent.mkdir()
     script = (crank2.bin / "cparrot").read_text().splitlines()[1]
-    parrot.write_text("#!/bin/sh\n"
-                      f"[ $# = 0 ] && {{ '{crank2.bin}/cparrot' | grep -v mskin; exit 1; }}\n{script}\n")
+    usage = f"{{ '{crank2.bin}/cparrot' | grep -v mskin; exit 1; }}"
+    parrot.write_text(f"#!/bin/sh\n[ $# = 0 ] && {usage}\n{script}\n")
     parrot.chmod(0o755)
     job = crank2.run("carrier", f"{keywords}dmfull no_bias_est::True map_segmentation::True dmcyc::2 "
                      f'ncs_det::True solventmask_radius::5.0 dm parrot "binary::{parrot}"\n',
