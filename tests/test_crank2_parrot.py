@@ -26,7 +26,8 @@ def programs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("usage, route", [("-mtzin X -mskin Y", "mskin"), ("-mtzin X", "carrier")])
 def test_the_installed_one(programs, usage, route):
-    assert choose_parrot(None) == (programs("cparrot", usage), route)
+    parrot = programs("cparrot", usage)
+    assert choose_parrot(None) == (parrot, route)
 
 
 def test_the_one_a_job_names_comes_first(programs):
