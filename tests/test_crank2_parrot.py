@@ -41,7 +41,12 @@ def test_ours_where_there_is_none(programs):
     assert choose_parrot(None) == (ours, "unet-parrot")
 
 
-def test_a_wrong_name_and_a_stranger_are_told(programs):
+def test_a_wrong_name_and_a_stranger_are_told(programs, monkeypatch):
+    monkeypatch.setenv("CRANK2_UNET_PARROT", "/nor/this")
+    with pytest.raises(ProgramError, match="There is no program /nor/this. Correct CRANK2_UNET"):
+        choose_parrot(None)
+    monkeypatch.delenv("CRANK2_UNET_PARROT")
+    choose_parrot.cache_clear()
     with pytest.raises(ProgramError, match="There is no program /no/cparrot. Correct binary::"):
         choose_parrot("/no/cparrot")
     programs("cparrot", "I am something else")
