@@ -22,7 +22,9 @@ _MOST_SHARE = 1.5
 # Degrees and Angstrom: operators closer than this are one, and those so close to a symmetry of the
 # crystal tell nothing new.
 _SAME, _CRYSTALLOGRAPHIC = (6.0, 3.0), (12.0, 10.0)
-_CHAIN_RMSD, _LEAST_RESIDUES = 2.0, 16  # Angstrom; copies of a chain differ by less, over so many
+# Copies of a chain differ by less than _CHAIN_RMSD (Angstrom) over so many residues; from _LOOSE on
+# it is worth to leave out what differs most.
+_CHAIN_RMSD, _LOOSE, _LEAST_RESIDUES = 2.0, 0.2, 16
 
 
 def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid, radius: float,
@@ -73,8 +75,10 @@ def operators_from_chains(model: gemmi.Structure, density: gemmi.FloatGrid) -> l
         kind = one_span.check_polymer_type()
         if kind != other_span.check_polymer_type():
             continue
-        fit = gemmi.calculate_superposition(other_span, one_span, kind, gemmi.SupSelect.CaP,
-                                            trim_cycles=3)
+        chains = other_span, one_span, kind, gemmi.SupSelect.CaP
+        fit = gemmi.calculate_superposition(*chains)
+        if fit.rmsd > _LOOSE:  # without loops and domains that differ
+            fit = gemmi.calculate_superposition(*chains, trim_cycles=3)
         if fit.count >= _LEAST_RESIDUES and fit.rmsd < _CHAIN_RMSD:
             source = np.array(one.calculate_center_of_mass().tolist())
             rotation = np.array(fit.transform.mat.tolist())
