@@ -47,7 +47,7 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid, radiu
     """
     found: list[Operator] = []
     for operator in _candidates(sites, density)[:_MOST_MATCHES]:
-        new = not any(_equal(operator, known, density) for known in found)
+        new = not any(equal_by_symmetry(operator, known, density) for known in found)
         if new and len(found) < _MOST_OPERATORS:
             found.append(operator)
     best: list[Operator] = []
@@ -58,7 +58,7 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid, radiu
         found = [averager.operators[i] for i in np.argsort(volumes)[::-1]
                  if least_share < volumes[i] < _MOST_SHARE]
     for operator in found:
-        if not any(_equal(operator, known, density) for known in best):
+        if not any(equal_by_symmetry(operator, known, density) for known in best):
             best.append(operator)
     return _with_inverses(best, density)
 
@@ -178,7 +178,7 @@ def _with_inverses(operators: Sequence[Operator], grid: gemmi.FloatGrid) -> list
     """The operators and those inverses that are not among them."""
     out: list[Operator] = []
     for operator in (*operators, *(operator.inverse() for operator in operators)):
-        if not any(_equal(operator, known, grid) for known in out):
+        if not any(equal_by_symmetry(operator, known, grid) for known in out):
             out.append(operator)
     return out
 
@@ -186,12 +186,19 @@ def _with_inverses(operators: Sequence[Operator], grid: gemmi.FloatGrid) -> list
 def _is_symmetry(operator: Operator, grid: gemmi.FloatGrid) -> bool:
     """Whether the operator is about one of the crystal, or a translation of the lattice."""
     here = Operator(np.eye(3), operator.source, operator.source)
-    return _equal(operator, here, grid, _CRYSTALLOGRAPHIC)
+    return equal_by_symmetry(operator, here, grid, _CRYSTALLOGRAPHIC)
 
 
-def _equal(one: Operator, other: Operator, grid: gemmi.FloatGrid,
-           tolerance: tuple[float, float] = _SAME) -> bool:
-    """Whether two operators are the same but for crystal symmetry before and after."""
+def equal_by_symmetry(one: Operator, other: Operator, grid: gemmi.FloatGrid,
+                      tolerance: tuple[float, float] = _SAME) -> bool:
+    """Whether two operators are the same but for crystal symmetry before and after.
+
+    Parameters
+    ----------
+    one, other : operators.
+    grid : of the crystal.
+    tolerance : degrees, and Angstrom at the source of ``one``.
+    """
     orth, frac = (np.array(t.mat.tolist()) for t in (grid.unit_cell.orth, grid.unit_cell.frac))
     operations = list(grid.spacegroup.operations())
     turns = np.array([orth @ (np.array(op.rot) / op.DEN) @ frac for op in operations])
