@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
-    {"errors"},
+    {"errors", "mask_client"},
     {"phases", "reflections", "scatterer"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
@@ -13,6 +13,8 @@ LAYERS = [
     {"network", "sad", "modification"},
     {"segmentation", "simulation"},
     {"pipeline"},
+    {"engines", "mask_server"},
+    {"parrot_engine"},
     {"figures"},
     {"report", "check"},
     {"result"},
