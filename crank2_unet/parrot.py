@@ -38,9 +38,11 @@ def parrot_places(explicit: str | None = None) -> list[str]:
     """Where :func:`find_parrot` looks, in its order, as text for messages."""
     if explicit:
         return [str(explicit)]
+    if os.environ.get(VARIABLE):
+        return [f"{os.environ[VARIABLE]} (${VARIABLE})"]
     ccp4 = os.environ.get("CCP4")
-    return [f"${VARIABLE} ({os.environ.get(VARIABLE) or 'not set'})", "PATH",
-            f"{Path(ccp4) / 'bin'} ($CCP4/bin)" if ccp4 else "$CCP4/bin ($CCP4 is not set)"]
+    return [f"{PROGRAM} on PATH", f"{Path(ccp4, 'bin')} ($CCP4/bin)" if ccp4 else
+            "$CCP4/bin ($CCP4 is not set)"]
 
 
 def find_parrot(explicit: str | None = None) -> Path | None:
@@ -48,15 +50,13 @@ def find_parrot(explicit: str | None = None) -> Path | None:
 
     Parameters
     ----------
-    explicit : path or name of the program; it alone is looked for.  Default: what the environment
-        variable CRANK2_UNET_PARROT names, then cparrot on PATH, then in $CCP4/bin.
+    explicit : path or name of the program.  Default: what the environment variable
+        CRANK2_UNET_PARROT names; without that, cparrot on PATH, then in $CCP4/bin.
     """
     named = explicit or os.environ.get(VARIABLE)
-    ccp4 = os.environ.get("CCP4")
-    found = shutil.which(named) if named else None
-    if not explicit:
-        found = found or shutil.which(PROGRAM)
-        found = found or (ccp4 and shutil.which(PROGRAM, path=str(Path(ccp4) / "bin")))
+    found = shutil.which(named or PROGRAM)
+    if not (found or named) and os.environ.get("CCP4"):
+        found = shutil.which(PROGRAM, path=str(Path(os.environ["CCP4"], "bin")))
     return Path(found).absolute() if found else None
 
 

@@ -13,7 +13,7 @@ LAYERS = [
     {"network", "sad", "modification"},
     {"segmentation", "simulation"},
     {"pipeline"},
-    {"engines", "mask_server"},
+    {"engines", "mask_server", "parrot_runs"},
     {"parrot_engine"},
     {"figures"},
     {"report", "check"},
