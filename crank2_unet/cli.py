@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import __version__
 from .errors import Crank2UnetError
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not hasattr(options, "module"):  # commands of modules parse the rest themselves
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
+    with suppress(ValueError):  # in a thread there are no signals
+        signal.signal(signal.SIGTERM, _end)  # from batch systems: leave nothing behind
     try:
         with _warnings_shown():
             return options.run(options) or 0
@@ -50,6 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
               "report it with the output of the same command and --debug.", file=sys.stderr)
     return 1
+
+
+def _end(*_) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Shared fixtures: real data where it is, small crystals made here."""
 
+from __future__ import annotations
+
 import os
 import shlex
 import sys
@@ -24,8 +26,8 @@ def shared_data() -> Path:
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
     """A program "cparrot" that stands in for Parrot; called with patched=True, one with -mskin."""
-    def make(patched: bool = False, folder: str = "stand in") -> Path:
-        program = tmp_path / folder / "cparrot"
+    def make(patched: bool = False, folder: str | None = None) -> Path:
+        program = tmp_path / (folder or f"patched {patched}") / "cparrot"
         program.parent.mkdir(exist_ok=True)
         source = Path(__file__).parent / "stand_in_parrot.py"
         program.write_text(f"#!/bin/sh\n{'STAND_IN_PATCHED=yes ' if patched else ''}"

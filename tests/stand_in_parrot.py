@@ -121,12 +121,12 @@ def write_output(options, mtz, grid, d_min):
     found = gemmi.transform_map_to_f_phi(grid, half_l=True)
     coefficients = found.get_value_by_hkl(mtz.make_miller_array())
     labels = options["-colin-hl"].rsplit("/", 1)[-1].strip("[]").split(",")
-    new = [(f"parrot.ABCD.{letter}", "A", 2 * mtz.column_with_label(label).array)
+    new = [(f"parrot.ABCD.{letter}", "A", 2 * mtz.column_with_label(label).array.copy())
            for letter, label in zip("ABCD", labels)]
     new += [("parrot.F_phi.F", "F", np.abs(coefficients)),
             ("parrot.F_phi.phi", "P", np.rad2deg(np.angle(coefficients)))]
     beyond = mtz.make_d_array() < d_min - 1e-4
-    table = [mtz.array]
+    table = [mtz.array.copy()]  # a view, which new columns invalidate
     for label, kind, values in new:
         mtz.add_column(label, kind)
         table.append(np.where(beyond, np.nan, values)[:, None])
