@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from . import __version__
@@ -31,15 +31,31 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not hasattr(options, "module"):  # commands of modules parse the rest themselves
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
+    extra = "cpu" if options.run.__module__ == __name__ else "train"
+    return reporting(lambda: options.run(options), extra, options.debug)
+
+
+def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = False) -> int:
+    """Run a program's work with its warnings and errors on stderr.
+
+    Parameters
+    ----------
+    run : the work; returns an exit status, None for 0.
+    extra : what to install, as in crank2-unet[extra], if a package is missing.
+    debug : show where an internal error happened.
+
+    Returns
+    -------
+    Exit status: 1 after an error.
+    """
     with suppress(ValueError):  # in a thread there are no signals
         signal.signal(signal.SIGTERM, _end)  # from batch systems: leave nothing behind
     try:
         with _warnings_shown():
-            return options.run(options) or 0
+            return run() or 0
     except Crank2UnetError as error:
         print(f"ERROR: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
-        extra = "cpu" if options.run.__module__ == __name__ else "train"
         print(f"ERROR: the Python package {error.name} is not installed. Install it with "
               f"'pip install crank2-unet[{extra}]'.", file=sys.stderr)
     except KeyboardInterrupt:
@@ -48,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("ERROR: not enough memory for this crystal; no result was written. Use a machine "
               "with more memory.", file=sys.stderr)
     except Exception as error:  # a bug: say so, and leave the details to --debug
-        if options.debug:
+        if debug:
             traceback.print_exc()
         print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
               "report it with the output of the same command and --debug.", file=sys.stderr)

@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__
 from .engines import EmbeddedEngine, Engine, Modified
 from .errors import InputError, ProgramError
-from .grids import density_map, like, read_map, structure_factors, write_map
+from .grids import density_map, like, read_map_of, structure_factors, write_map
 from .mask_server import mask_writer, serving
 from .masks import cut_at_fraction
 from .matthews import Composition
@@ -319,14 +319,8 @@ def _write_phased(stage: Path, file, reflections: Reflections, phased: SadResult
 
 
 def _read_mask(path: str, given: Input) -> gemmi.FloatGrid:
-    """A mask file of the same crystal; cells may differ by 1 % or 1 degree, as after scaling."""
-    mask = read_map(path)
-    cell, group = given.data.reflections.cell, given.data.reflections.spacegroup
-    if not mask.unit_cell.is_similar(cell, 0.01, 1.0) or mask.spacegroup.number != group.number:
-        raise InputError(f"{path} is of another crystal than the data.\n"
-                         f"  mask: {mask.unit_cell.parameters} {mask.spacegroup.xhm()}\n"
-                         f"  data: {cell.parameters} {group.xhm()}\n"
-                         "Give a mask in the cell and space group of the data.")
+    """A mask file of the same crystal."""
+    mask = read_map_of(path, given.data.reflections)
     if mask.array.min() < -1e-3 or mask.array.max() > 1 + 1e-3:
         raise InputError(f"{path} has values from {mask.array.min():g} to {mask.array.max():g}. "
                          "Give a mask with values between 0 (protein) and 1 (solvent).")

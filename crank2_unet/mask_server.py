@@ -23,8 +23,8 @@ import numpy as np
 
 from . import mask_client
 from .data import PhasedData
-from .errors import Crank2UnetError, InputError
-from .grids import density_map, read_map, structure_factors, write_map
+from .errors import Crank2UnetError
+from .grids import density_map, read_map_of, structure_factors, write_map
 from .pipeline import RegionWeights
 
 # answers a request: map file, mask file to write, number of the cycle
@@ -47,11 +47,7 @@ def mask_writer(data: PhasedData, weights: RegionWeights) -> Answer:
     weights : region weights for a map.
     """
     def answer(map_file: str, mask_file: str, cycle: int) -> None:
-        density = read_map(map_file)
-        cell, group = data.reflections.cell, data.reflections.spacegroup
-        if not density.unit_cell.is_similar(cell, 0.01, 1.0) or (
-                density.spacegroup.number != group.number):
-            raise InputError(f"{map_file} is of another crystal than the data of the mask server.")
+        density = read_map_of(map_file, data.reflections)
         coefficients = np.where(data.known, structure_factors(density, data.reflections), 0)
         known = density_map(data.reflections, coefficients, data.reflections.d_min / 3)
         # a reader must never see half a mask
