@@ -45,13 +45,9 @@ class Modified:
 
 
 class Engine(Protocol):
-    """A program that modifies density.
-
-    ``name`` is its name on the command line, ``description`` one line for people.
-    """
+    """A program that modifies density; ``name`` is its name on the command line."""
 
     name: str
-    description: str
 
     def modify(self, data: PhasedData, masks: Masks, solvent_content: float, cycles: int,
                folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
@@ -73,7 +69,6 @@ class EmbeddedEngine:
     """:func:`~crank2_unet.modification.modify_density`; needs no other program and no files."""
 
     name = "embedded"
-    description = "the embedded engine"
 
     def modify(self, data: PhasedData, masks: Masks, solvent_content: float, cycles: int,
                folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
