@@ -117,7 +117,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         raise InputError("The starting map is empty: all its coefficients are zero.")
     reflections, coefficients = data.reflections, data.coefficients
     spacing = reflections.d_min / _POINTS_PER_D_MIN
-    known = np.isfinite(data.f) | (coefficients != 0)
+    known = data.known
     phi = np.rad2deg(np.angle(coefficients))
     statistics = []
     for cycle in range(1, cycles + 1):
