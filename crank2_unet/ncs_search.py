@@ -10,6 +10,7 @@ import numpy as np
 
 from .ncs import NcsAverager, Operator
 
+SITES_RADIUS = 9.0  # Angstrom; wider than for good maps, since those with sites are poor
 _TOLERANCE = 2.0  # Angstrom, of distances between sites: some are misplaced, chains differ a little
 _NEIGHBOURS = 24  # of a site, that are compared with those of another
 _CORNERS = 7  # nearest neighbours of a site, of which triangles are formed
@@ -27,8 +28,8 @@ _SAME, _CRYSTALLOGRAPHIC = (6.0, 3.0), (12.0, 10.0)
 _CHAIN_RMSD, _LOOSE, _LEAST_RESIDUES = 2.0, 0.2, 16
 
 
-def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid, radius: float,
-                         least_share: float) -> list[Operator]:
+def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
+                         radius: float = SITES_RADIUS, least_share: float = 0.1) -> list[Operator]:
     """Operators that superpose the surroundings of heavy-atom sites and that the map confirms.
 
     Three sites near one site and three near another fix an operator if their distances agree; it is
