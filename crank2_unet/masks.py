@@ -32,14 +32,22 @@ def local_deviation(grid: gemmi.FloatGrid, radius: float) -> gemmi.FloatGrid:
     # scaling first keeps the difference of two squares accurate in single precision
     centre, scale = grid.array.mean(), grid.array.std() or 1.0
     values = (grid.array - centre) / scale
-    sphere = _sphere_transform(grid.shape, grid.unit_cell.parameters, radius)
+    sphere = sphere_transform(grid.shape, grid.unit_cell.parameters, radius)
     mean, mean_square = (scipy.fft.irfftn(scipy.fft.rfftn(power) * sphere, s=grid.shape)
                          for power in (values, values**2))
     return like(grid, scale * np.sqrt(np.maximum(mean_square - mean**2, 0.0)))
 
 
 @lru_cache(maxsize=2)  # one radius for masks, one for the network's input
-def _sphere_transform(shape: tuple, cell: tuple, radius: float) -> np.ndarray:
+def sphere_transform(shape: tuple, cell: tuple, radius: float) -> np.ndarray:
+    """Real FFT of a normalised sphere; times the FFT of a map it gives means over the sphere.
+
+    Parameters
+    ----------
+    shape : of the grid.
+    cell : six parameters of the cell, Angstrom and degrees.
+    radius : Angstrom.
+    """
     grid = gemmi.FloatGrid(*shape)
     grid.set_unit_cell(gemmi.UnitCell(*cell))
     return scipy.fft.rfftn(_sphere(grid, radius))

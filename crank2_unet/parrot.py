@@ -1,5 +1,5 @@
-"""Parrot (Cowtan, 2010, Acta Cryst. D66, 470-478): where it is, what it can do, and how an unpatched
-one is given a mask.
+"""Parrot (Cowtan, 2010, Acta Cryst. D66, 470-478): where it is, what it can do, what its log says,
+and how an unpatched one is given a mask.
 
 A patched Parrot reads masks by itself (option -mskin).  An unpatched one only takes the
 coefficients of another map (-colin-fmsk), whose local standard deviation it cuts at the solvent
@@ -10,8 +10,10 @@ deviation is high in the protein and low in the solvent of any mask.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import gemmi
@@ -36,9 +38,11 @@ def parrot_places(explicit: str | None = None) -> list[str]:
     """Where :func:`find_parrot` looks, in its order, as text for messages."""
     if explicit:
         return [str(explicit)]
+    if os.environ.get(VARIABLE):
+        return [f"{os.environ[VARIABLE]} (${VARIABLE})"]
     ccp4 = os.environ.get("CCP4")
-    return [f"${VARIABLE} ({os.environ.get(VARIABLE) or 'not set'})", "PATH",
-            f"{Path(ccp4) / 'bin'} ($CCP4/bin)" if ccp4 else "$CCP4/bin ($CCP4 is not set)"]
+    return [f"{PROGRAM} on PATH", f"{Path(ccp4, 'bin')} ($CCP4/bin)" if ccp4 else
+            "$CCP4/bin ($CCP4 is not set)"]
 
 
 def find_parrot(explicit: str | None = None) -> Path | None:
@@ -46,15 +50,13 @@ def find_parrot(explicit: str | None = None) -> Path | None:
 
     Parameters
     ----------
-    explicit : path or name of the program; it alone is looked for.  Default: what the environment
-        variable CRANK2_UNET_PARROT names, then cparrot on PATH, then in $CCP4/bin.
+    explicit : path or name of the program.  Default: what the environment variable
+        CRANK2_UNET_PARROT names; without that, cparrot on PATH, then in $CCP4/bin.
     """
     named = explicit or os.environ.get(VARIABLE)
-    ccp4 = os.environ.get("CCP4")
-    found = shutil.which(named) if named else None
-    if not explicit:
-        found = found or shutil.which(PROGRAM)
-        found = found or (ccp4 and shutil.which(PROGRAM, path=str(Path(ccp4) / "bin")))
+    found = shutil.which(named or PROGRAM)
+    if not (found or named) and os.environ.get("CCP4"):
+        found = shutil.which(PROGRAM, path=str(Path(os.environ["CCP4"], "bin")))
     return Path(found).absolute() if found else None
 
 
@@ -133,3 +135,50 @@ def _noise(reflections: Reflections) -> np.ndarray:
     allowed = np.nan_to_num(reflections.allowed_phase) + np.where(random < 0.5, 0, 180)
     phi = np.where(reflections.centric, allowed, 360 * random)
     return np.sqrt(reflections.epsilon) * np.exp(1j * np.deg2rad(phi))
+
+
+@dataclass(frozen=True)
+class ParrotLog:
+    """What Parrot says in its log.
+
+    Parameters
+    ----------
+    version : of the program, "" if it does not say.
+    cycles : for each cycle ``fom``, ``f_correlation`` and ``gamma``.
+    radius : of the sphere for the local deviation in the next cycle, Angstrom; None if it ran none.
+    operators : non-crystallographic symmetry, refined, as values of -ncs-operator.
+    cut_at : resolution limit of the reference structure, Angstrom, if the data were cut there.
+    finished : it ended as it should.
+    """
+
+    version: str
+    cycles: list[dict]
+    radius: float | None
+    operators: list[str]
+    cut_at: float | None
+    finished: bool
+
+    @classmethod
+    def parse(cls, text: str) -> ParrotLog:
+        table = re.search(r"\$TABLE :Reflection statistics:.*?\n\$\$\n(.*?)\$\$", text, re.S)
+        rows = [row.split() for row in table[1].splitlines()] if table else []
+        gammas = [float(value) for value in re.findall(r"^Gamma (\S+)", text, re.M)]
+        cycles = [{"fom": float(row[1]), "f_correlation": float(row[2]), "gamma": gamma}
+                  for row, gamma in zip(rows[1:], gammas)]  # the first row is that of the input
+        radii = re.findall(r"^Suggested radius for solvent mask determination: (\S+)", text, re.M)
+        cut = re.search(r"truncated to reference:\s+Ref: (\S+)", text)
+        return cls(parrot_version(text), cycles, float(radii[-1]) if radii else None,
+                   re.findall(r"^ -ncs-operator (\S+)$", text, re.M),
+                   float(cut[1]) if cut else None, "Normal termination" in text)
+
+
+def parrot_version(text: str) -> str:
+    """Version of Parrot by the banner of its log or usage; "" if there is none."""
+    found = re.search(r"cparrot\s+version (\S+)", text)
+    return found[1] if found else ""
+
+
+def log_tail(text: str, lines: int = 12) -> str:
+    """The last lines of a log of CCP4, without its HTML and blank lines."""
+    plain = re.sub(r"<[^<>]*>", "", text)
+    return "\n".join([line.rstrip() for line in plain.splitlines() if line.strip()][-lines:])

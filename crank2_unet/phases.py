@@ -42,7 +42,8 @@ def phi_fom_from_hl(hl: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np
     log_p = hl[~centric] @ _BASIS
     log_p -= log_p.max(axis=1, keepdims=True) if len(log_p) else 0.0
     p = np.exp(log_p)
-    centroid[~centric] = (p @ np.exp(1j * _PHI)) / p.sum(axis=1)
+    moments = p @ _BASIS[:2].T
+    centroid[~centric] = (moments[:, 0] + 1j * moments[:, 1]) / p.sum(axis=1)
     centroid[centric] = np.tanh(_allowed_values(hl[centric], allowed[centric])) * np.exp(
         1j * np.deg2rad(allowed[centric]))
     return np.rad2deg(np.angle(centroid)) % 360.0, np.minimum(np.abs(centroid), 1.0)
@@ -71,6 +72,11 @@ def hl_from_phi_fom(phi: np.ndarray, fom: np.ndarray, allowed: np.ndarray) -> np
 def to_complex(f: np.ndarray, phi: np.ndarray) -> np.ndarray:
     """Structure factors f * exp(i phi), phi in degrees."""
     return f * np.exp(1j * np.deg2rad(phi))
+
+
+def angle_degrees(coefficients: np.ndarray) -> np.ndarray:
+    """Phases of complex structure factors, degrees in [0, 360)."""
+    return np.rad2deg(np.angle(coefficients)) % 360.0
 
 
 def phase_difference(phi1: np.ndarray, phi2: np.ndarray) -> np.ndarray:

@@ -14,11 +14,9 @@ reference structure.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import gemmi
@@ -66,6 +64,7 @@ def compare(folder: Path, d_min: float, cparrot: str | None, cycles: int, work: 
     write_map(true_mask, work / "true.ccp4")
     write_map(unet_weights(data, SolventNet.load(device="cpu"), solvent)(grid, 1), work / "unet.ccp4")
     patched = cparrot and "-mskin" in subprocess.run([cparrot], capture_output=True, text=True).stdout
+    seconds = {}
     for mask in ("own", "variance", "true", "unet"):
         file = ["-mskin", str(work / f"{mask}.ccp4")] if mask in ("true", "unet") else []
         ours = ["-mask", "variance"] if mask == "variance" else file
@@ -75,10 +74,18 @@ def compare(folder: Path, d_min: float, cparrot: str | None, cycles: int, work: 
         for program, command in programs.items():
             first = _timed([*command, "-cycles", "1", "-mtzout", str(work / "one.mtz")])
             last = _timed([*command, "-cycles", str(cycles), "-mtzout", str(work / "all.mtz")])
-            wall, cpu = ((last[i] - first[i]) / (cycles - 1) for i in (0, 1))
+            wall, cpu = seconds[mask, program] = tuple((last[i] - first[i]) / (cycles - 1)
+                                                       for i in (0, 1))
             out = read_phased(work / "all.mtz", "F,SIGF", "parrot", d_min=d_min).data
             print(f"{folder.name:20s} {mask:9s} {program:12s} {_quality(data, out.hl, true_phi)} "
                   f"{wall:6.2f} {cpu:6.2f} {last[2]:5.0f}", flush=True)
+    whole, engine = (seconds[mask, "unet-parrot"][1] for mask in ("own", "variance"))
+    text = f"the network is {1 - engine / whole:.0%} of a cycle's CPU time"
+    if cparrot:
+        parrot = seconds["own", "Parrot"][1]
+        text += (f"; CPU time over Parrot's {whole / parrot:.2f}, "
+                 f"without the network {engine / parrot:.2f}")
+    print(f"{folder.name:20s} {text}", flush=True)
 
 
 def _quality(data: PhasedData, hl: np.ndarray, true_phi: np.ndarray) -> str:
@@ -90,16 +97,23 @@ def _quality(data: PhasedData, hl: np.ndarray, true_phi: np.ndarray) -> str:
     return f"{mean_phase_error(phi[f > 0], true_phi[f > 0]):6.1f} {correlation:6.3f}"
 
 
-def _timed(command: list[str]) -> tuple[float, float, float]:
+# A program of its own: the peak memory of a child counts from that of the process that forked it.
+_LAUNCHER = """
+import resource, subprocess, sys, time
+started = time.monotonic()
+status = subprocess.call(sys.argv[1:], stdout=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+sys.exit(status)
+"""
+
+
+def _timed(command: list[str]) -> list[float]:
     """Wall seconds, CPU seconds and peak memory in MB of a program, which must succeed."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(child.pid, 0)
-        if status:
-            log.seek(0)
-            raise SystemExit(f"{' '.join(command)} failed:\n{log.read()[-2000:]}")
-    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    done = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return [float(word) for word in done.stdout.split()]
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
-    {"errors", "hook"},
+    {"errors", "hook", "mask_client"},
     {"phases", "reflections", "scatterer", "parrot_options"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
-    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "anisotropy", "parrot"},
-    {"network", "sad", "modification"},
+    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "anisotropy", "ncs", "parrot"},
+    {"network", "sad", "modification", "ncs_search"},
     {"segmentation", "simulation"},
     {"pipeline", "parrot_log"},
+    {"engines", "mask_server", "parrot_runs"},
+    {"parrot_engine"},
     {"figures"},
     {"report", "check"},
     {"result"},
