@@ -92,7 +92,8 @@ class ExternalMaskFile {
         g[i] = up ? upper[i] : lower[i];
         weight *= up ? share[i] : 1.0 - share[i];
       }
-      if ( weight > 0.0 ) value += weight * values_[ grid_.index( clipper::Coord_grid( g[0], g[1], g[2] ) ) ];
+      if ( weight > 0.0 )
+        value += weight * values_[ grid_.index( clipper::Coord_grid( g[0], g[1], g[2] ) ) ];
     }
     return value;
   }
@@ -100,19 +101,23 @@ class ExternalMaskFile {
   double lowest() const { return *std::min_element( values_.begin(), values_.end() ); }
   double highest() const { return *std::max_element( values_.begin(), values_.end() ); }
 
-  //! Compare the variance between symmetry copies of a point with that of the map
-  /*! 0 for a symmetric map, near 1 for one that is on another origin or shows one molecule only;
-    a few hundredths come from interpolating a coarse binary mask. */
-  static void check_symmetry( double between_copies, double in_map )
+  //! Refuse values that differ between symmetry copies of a point; warn if they differ a little
+  /*! \param copies The number of copies.
+    \param between The mean variance between the copies of a point.
+    \param in_map The variance in the map. The correlation of two copies follows from both: 1 for a
+      symmetric map, near 0 for one on another origin or of one molecule only; interpolation of a
+      coarse binary mask costs a few hundredths. */
+  static void check_symmetry( int copies, double between, double in_map )
   {
-    const double ratio = between_copies / std::max( in_map, 1e-12 );
+    if ( copies < 2 || between <= 0.0 ) return;
+    const double correlation = 1.0 - between / in_map * copies / ( copies - 1.0 );
     std::ostringstream text;
-    text << "does not obey the symmetry of the data: variance between symmetry copies "
-         << ratio << " of the variance in the map";
-    if ( ratio > 0.5 )
-      throw ExternalMaskError( text.str() + ". Its origin may be another one, or symmetry-related "
-                               "molecules are missing." );
-    if ( ratio > 0.1 ) std::cout << "WARNING: -mskin " << text.str() << ". The mean is used." << std::endl;
+    text << "does not obey the symmetry of the data: correlation " << correlation
+         << " between symmetry copies.";
+    if ( correlation < 0.7 )
+      throw ExternalMaskError( text.str() + " Is it on another origin, or are molecules missing?" );
+    if ( correlation < 0.9 )
+      std::cout << "WARNING: -mskin " << text.str() << " Their mean is used." << std::endl;
   }
 
  private:
@@ -138,8 +143,10 @@ class ExternalMaskFile {
       text << "has data mode " << mode << ". Write it as floats (mode 2) or bytes (mode 0).";
       throw ExternalMaskError( text.str() );
     }
-    const double points = word( header, 0, little ) * word( header, 1, little ) * word( header, 2, little );
-    const double expected = sizeof header + word( header, 23, little ) + points * ( mode == 0.0 ? 1 : 4 );
+    double points = 1.0;
+    for ( int i = 0; i < 3; i++ ) points *= word( header, i, little );
+    const double symmetry = word( header, 23, little );
+    const double expected = sizeof header + symmetry + points * ( mode == 0.0 ? 1 : 4 );
     file.seekg( 0, std::ios::end );
     const double size = double( std::streamoff( file.tellg() ) );
     if ( points < 1.0 || size < expected ) {
@@ -211,7 +218,7 @@ class ExternalMaskFile {
       }
     }
     const double n = box.grid().size();
-    check_symmetry( conflict / std::max( repeats, 1.0 ), squares / n - ( sum / n ) * ( sum / n ) );
+    check_symmetry( 2, conflict / std::max( repeats, 1.0 ), squares / n - ( sum / n ) * ( sum / n ) );
   }
 
   void check_grid( const clipper::Symop& op ) const
@@ -270,10 +277,11 @@ class ExternalMask {
     else if ( key == "-mskin-cycles" ) first_only_ = value == "first";
     else if ( key == "-mskin-one-is" ) one_is_protein_ = value == "protein";
     else value_ = value;
-    const bool known = key == "-mskin-cycles" ? value == "first" || value == "all"
-                     : key == "-mskin-one-is" ? value == "solvent" || value == "protein"
-                     : key == "-mskin-value" ? value == "soft" || value == "mask" || value == "prob" : true;
-    return known || fail( key, "does not know \"" + value + "\". See the usage text." );
+    const std::string choices = key == "-mskin-cycles" ? " first all "
+                              : key == "-mskin-one-is" ? " solvent protein "
+                              : key == "-mskin-value" ? " soft mask prob " : "";
+    if ( choices.empty() || choices.find( " " + value + " " ) != std::string::npos ) return true;
+    return fail( key, "is \"" + value + "\", but must be one of:" + choices );
   }
 
   //! Check the options against each other once all are known
@@ -383,7 +391,7 @@ class ExternalMask {
       between += q - s * s;
       n += 1.0;
     }
-    ExternalMaskFile::check_symmetry( between / n, squares / n - ( sum / n ) * ( sum / n ) );
+    ExternalMaskFile::check_symmetry( symops, between / n, squares / n - ( sum / n ) * ( sum / n ) );
   }
 
   //! Turn solvent values into protein weights
@@ -437,14 +445,13 @@ class ExternalMask {
     std::vector<float> values;
     for ( MRI ix = weights_.first(); !ix.last(); ix.next() ) values.push_back( weights_[ix] );
     std::sort( values.begin(), values.end() );
-    const double wanted = share * double( values.size() );
-    const long place = std::min( std::max( long( double( values.size() ) - wanted + 0.5 ), 1l ), long( values.size() ) );
-    const float value = values[ place - 1 ];
-    const std::vector<float>::iterator low = std::lower_bound( values.begin(), values.end(), value );
-    const std::vector<float>::iterator high = std::upper_bound( values.begin(), values.end(), value );
-    const bool take_ties = low != values.begin()
-      && std::fabs( double( values.end() - low ) - wanted ) < std::fabs( double( values.end() - high ) - wanted );
-    return take_ties ? *( low - 1 ) : value;
+    const int n = values.size();
+    const int wanted = std::min( std::max( int( ( 1.0 - share ) * n + 0.5 ), 1 ), n );
+    const float value = values[ wanted - 1 ];
+    // cut above or below all the points that share this value
+    const int below = std::lower_bound( values.begin(), values.end(), value ) - values.begin();
+    const int up_to = std::upper_bound( values.begin(), values.end(), value ) - values.begin();
+    return below > 0 && wanted - below < up_to - wanted ? values[ below - 1 ] : value;
   }
 
   //! Let the command make the mask from the current map
@@ -457,13 +464,13 @@ class ExternalMask {
       file.export_xmap( map );
       file.close_write();
     } catch ( const clipper::Message_fatal& error ) {
-      return fail( "-mask-command", "cannot be run: " + map_ + " cannot be written: " + error.text() );
+      return fail( "-mask-command", "is not run: " + map_ + " cannot be written: " + error.text() );
     }
     // moved away, so that a file under the name of the mask can only be a new one
     if ( std::ifstream( file_.c_str() ) ) {
       std::remove( kept.c_str() );
       if ( std::rename( file_.c_str(), kept.c_str() ) != 0 )
-        return fail( "-mask-command", "cannot be run: " + file_ + " cannot be renamed to " + kept + "." );
+        return fail( "-mask-command", "is not run: " + file_ + " cannot be renamed to " + kept + "." );
     }
     std::ostringstream line;
     line << command_ << " " << quote( map_ ) << " " << quote( file_ ) << " " << cycle + 1;
@@ -515,7 +522,8 @@ class ExternalMask {
     }
     const double spread = ( n * s11 - s1 * s1 ) * ( n * s22 - s2 * s2 );
     std::cout << "External solvent mask in cycle " << cycle + 1 << ": " << file_ << std::endl
-              << about_.str() << "  agreement with the program's own mask: " << same / n << " of the points";
+              << about_.str()
+              << "  agreement with the program's own mask: " << same / n << " of the points";
     if ( spread > 0.0 ) std::cout << ", correlation " << ( n * s12 - s1 * s2 ) / std::sqrt( spread );
     std::cout << std::endl << std::endl;
   }
