@@ -277,10 +277,11 @@ class ExternalMask {
     else if ( key == "-mskin-cycles" ) first_only_ = value == "first";
     else if ( key == "-mskin-one-is" ) one_is_protein_ = value == "protein";
     else value_ = value;
-    const std::string choices = key == "-mskin-cycles" ? " first all "
-                              : key == "-mskin-one-is" ? " solvent protein "
-                              : key == "-mskin-value" ? " soft mask prob " : "";
-    if ( choices.empty() || choices.find( " " + value + " " ) != std::string::npos ) return true;
+    const std::string choices = key == "-mskin-cycles" ? " first all"
+                              : key == "-mskin-one-is" ? " solvent protein"
+                              : key == "-mskin-value" ? " soft mask prob" : "";
+    const bool known = ( choices + " " ).find( " " + value + " " ) != std::string::npos;
+    if ( choices.empty() || known ) return true;
     return fail( key, "is \"" + value + "\", but must be one of:" + choices );
   }
 

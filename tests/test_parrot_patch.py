@@ -40,8 +40,8 @@ def driver(tmp_path_factory):
     # C++98, since Parrot's own sources need no more
     done = compile_file(source, "-std=c++98", "-pedantic", "-Wall", "-Wextra", "-O1", f"-I{PATCH}")
     assert done.returncode == 0, done.stderr
-    warnings = [line for line in done.stderr.splitlines() if "external_mask" in line and "warning" in line]
-    assert not warnings
+    # Clipper's own headers may give warnings
+    assert not re.search(r"external_mask.*warning", done.stderr), done.stderr
     return folder / source.stem
 
 
@@ -68,9 +68,9 @@ class Job:
 
     def run(self, *options, solvent_content=0.5, cycles=1, own_is_new=True, stdin=None, status=0):
         """The log of a run with a status."""
-        done = subprocess.run(
-            [self.driver, "work.map", "protein.map", str(solvent_content), str(cycles),
-             str(int(own_is_new)), *options], cwd=self.folder, capture_output=True, text=True, input=stdin)
+        command = [self.driver, "work.map", "protein.map", str(solvent_content), str(cycles),
+                   str(int(own_is_new)), *options]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, input=stdin)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
@@ -239,12 +239,12 @@ def test_unknown_solvent_content_is_taken_from_the_mask(job):
     found = float(re.search(r"at the end: ([\d.]+)", log).group(1))
     assert found == pytest.approx(1 - protein_fraction(log), abs=1e-4)
     assert found == pytest.approx(job.soft.array.mean(), abs=0.01)
-    assert "needs -solvent-content" in run_prob_without(job)
 
 
-def run_prob_without(job):
-    (job.folder / "protein.map").unlink()
-    return job.error("-mskin", "mask.map", "-mskin-value", "prob", solvent_content=0)
+def test_prob_needs_a_solvent_content(job):
+    job.write(job.soft.array)
+    line = job.error("-mskin", "mask.map", "-mskin-value", "prob", solvent_content=0)
+    assert "needs -solvent-content" in line
 
 
 def test_the_log_compares_with_the_programs_own_mask(job):
@@ -254,9 +254,10 @@ def test_the_log_compares_with_the_programs_own_mask(job):
     assert "own mask: 1 of the points, correlation 1\n" in log
     job.write(job.soft.array)
     log = job.run("-mskin", "mask.map")
-    share, correlation = map(float, re.search(r"own mask: (\S+) of the points, correlation (\S+)", log).groups())
-    assert share == pytest.approx(((job.soft.array < 0.5) == own).mean(), abs=0.02)
-    assert correlation == pytest.approx(np.corrcoef((1 - job.soft.array).ravel(), own.ravel())[0, 1], abs=0.03)
+    found = re.search(r"own mask: (\S+) of the points, correlation (\S+)", log)
+    protein = 1 - job.soft.array
+    assert float(found[1]) == pytest.approx(((protein > 0.5) == own).mean(), abs=0.02)
+    assert float(found[2]) == pytest.approx(np.corrcoef(protein.ravel(), own.ravel())[0, 1], abs=0.03)
 
 
 @pytest.mark.parametrize("own_is_new", [True, False])
@@ -298,7 +299,8 @@ def test_the_wrong_group_is_refused_and_both_are_named(job):
 
 def test_the_other_hand_and_the_other_rhombohedral_setting_are_refused(driver, tmp_path):
     job = Job(driver, tmp_path / "tetragonal", "P 43 21 2")
-    job.write(job.soft.array, symops=[op.triplet() for op in gemmi.SpaceGroup("P 41 21 2").operations()])
+    other = [op.triplet() for op in gemmi.SpaceGroup("P 41 21 2").operations()]
+    job.write(job.soft.array, symops=other)
     assert "P 41 21 2," in job.error("-mskin", "mask.map")
     hexagonal = Job(driver, tmp_path / "hexagonal", "R 3:H")
     rhombohedral = Job(driver, tmp_path / "rhombohedral", "R 3:R")
@@ -414,7 +416,8 @@ def test_the_command_runs_in_the_first_cycle_only_if_asked(job):
 
 def test_a_failing_command_ends_the_run(job):
     job.write(job.soft.array)
-    assert "failed with status 7" in job.error("-mskin", "mask.map", "-mask-command", script(job, "exit 7\n"))
+    command = script(job, "exit 7\n")
+    assert "failed with status 7" in job.error("-mskin", "mask.map", "-mask-command", command)
     assert "failed with" in job.error("-mskin", "mask.map", "-mask-command", "/no/such/program")
 
 
@@ -445,8 +448,8 @@ def test_a_bad_mask_from_the_command_ends_the_run(job):
 
 
 def test_a_map_that_cannot_be_written_ends_the_run(job):
-    line = job.error("-mskin", "mask.map", "-mask-command", "true", "-mask-map", "no/such/folder/map.map")
-    assert line.startswith("ERROR: -mask-command") and "no/such/folder/map.map" in line
+    line = job.error("-mskin", "mask.map", "-mask-command", "true", "-mask-map", "no/folder/map.map")
+    assert line.startswith("ERROR: -mask-command") and "no/folder/map.map" in line
 
 
 # ------------------------------------------------------------------------------------ the patch itself
