@@ -53,7 +53,6 @@ class Job:
         (folder / "out dir").mkdir(parents=True)
         reflections = crystal(symbol, 2.5 * SPACING)
         self.work = density_map(reflections, random_coefficients(reflections), SPACING)
-        self.symops = [op.triplet() for op in self.work.spacegroup.operations()]
         self.low = crystal(symbol, 14.0)
         self.soft = self.soft_mask(SPACING)
         write(folder / "work.map", self.work.array, self.work)
@@ -90,12 +89,16 @@ class Job:
         return lines[0]
 
 
+def triplets(spacegroup):
+    return [op.triplet() for op in spacegroup.operations()]
+
+
 def write(path, box, grid, start=(0, 0, 0), order=(2, 1, 3), mode=2, symops=None, ispg=None, cell=None):
     """A CCP4 map of the values `box`, (x, y, z) from `start` on, of a crystal.
 
     `order`: the axes of columns, rows and sections; `symops`: triplets, default those of the crystal.
     """
-    symops = [op.triplet() for op in grid.spacegroup.operations()] if symops is None else symops
+    symops = triplets(grid.spacegroup) if symops is None else symops
     axes = np.array(order) - 1
     records = "".join(op.upper().ljust(80) for op in symops).encode()
     header = struct.pack(
@@ -291,16 +294,14 @@ def test_the_wrong_cell_is_refused_and_both_are_named(job):
 
 
 def test_the_wrong_group_is_refused_and_both_are_named(job):
-    other = [op.triplet() for op in gemmi.SpaceGroup("P 21 21 2").operations()]
-    job.write(job.soft.array, symops=other)
+    job.write(job.soft.array, symops=triplets(gemmi.SpaceGroup("P 21 21 2")))
     line = job.error("-mskin", "mask.map")
     assert "P 21 21 2," in line and "P 21 21 21." in line
 
 
 def test_the_other_hand_and_the_other_rhombohedral_setting_are_refused(driver, tmp_path):
     job = Job(driver, tmp_path / "tetragonal", "P 43 21 2")
-    other = [op.triplet() for op in gemmi.SpaceGroup("P 41 21 2").operations()]
-    job.write(job.soft.array, symops=other)
+    job.write(job.soft.array, symops=triplets(gemmi.SpaceGroup("P 41 21 2")))
     assert "P 41 21 2," in job.error("-mskin", "mask.map")
     hexagonal = Job(driver, tmp_path / "hexagonal", "R 3:H")
     rhombohedral = Job(driver, tmp_path / "rhombohedral", "R 3:R")
@@ -337,6 +338,27 @@ def test_a_mask_on_another_origin_or_of_one_molecule_is_refused(job, records):
     one[job.soft.nu // 2:] = 1.0
     job.write(one, symops=symops)
     assert "does not obey the symmetry" in job.error("-mskin", "mask.map")
+
+
+def test_a_part_of_the_cell_that_contradicts_itself_is_refused(job):
+    # more than the asymmetric unit, with one molecule drawn and its symmetry copies not
+    one = job.soft.array.copy()
+    one[job.soft.nu // 2:] = 1.0
+    job.write(one[:-1])
+    assert "does not obey the symmetry" in job.error("-mskin", "mask.map")
+
+
+def test_a_grid_that_does_not_fit_the_symmetry_must_hold_the_whole_cell(job):
+    symops = triplets(job.work.spacegroup)
+    nu, nv, nw = job.soft.shape
+    odd = gemmi.FloatGrid(nu + 1, nv, nw)  # with no point half a cell away along x
+    odd.set_unit_cell(job.work.unit_cell)
+    odd = resample(job.soft, odd)
+    write(job.folder / "mask.map", odd.array[: nu // 2], odd, symops=symops, ispg=19)
+    assert "does not fit the operator" in job.error("-mskin", "mask.map")
+    write(job.folder / "mask.map", odd.array, odd, symops=symops, ispg=19)
+    job.run("-mskin", "mask.map")
+    assert np.abs(job.protein() - (1 - job.soft.array)).max() < 0.15
 
 
 def test_a_mask_with_one_region_is_refused(job):
