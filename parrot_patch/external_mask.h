@@ -19,9 +19,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <functional>
+#include <iomanip>
 #include <iostream>
 #include <limits>
+#include <new>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -178,11 +179,12 @@ class ExternalMaskFile {
 
   static std::string text_of( const clipper::Cell& cell )
   {
-    char text[100];
     const clipper::Cell_descr d = cell.descr();
-    std::sprintf( text, "%.3f %.3f %.3f %.2f %.2f %.2f",
-                  d.a(), d.b(), d.c(), d.alpha_deg(), d.beta_deg(), d.gamma_deg() );
-    return text;
+    std::ostringstream text;
+    text << std::fixed << std::setprecision( 3 ) << d.a() << " " << d.b() << " " << d.c()
+         << std::setprecision( 2 ) << " " << d.alpha_deg() << " " << d.beta_deg() << " "
+         << d.gamma_deg();
+    return text.str();
   }
 
   //! Spread the box of the file over the cell; points that it does not reach stay NaN
