@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import shutil
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -47,9 +46,9 @@ def check_installation(model_path: str | Path | None = None) -> list[CheckLine]:
     """
     lines = [CheckLine("python", "ok", platform.python_version())]
     lines += [_package(name) for name in REQUIRED] + [_runtime()]
-    if exit_status(lines) == 0:  # otherwise the network cannot even be imported
-        lines += _network(model_path)
-    return lines + [_cores(), _memory(), _parrot(), _ccp4(), _crank2()]
+    if exit_status(lines) == 0:  # otherwise the package cannot even be imported
+        lines += [*_network(model_path), _parrot()]
+    return lines + [_cores(), _memory(), _ccp4(), _crank2()]
 
 
 def exit_status(lines: list[CheckLine]) -> int:
@@ -155,13 +154,20 @@ def _memory(meminfo: str = "/proc/meminfo") -> CheckLine:
 
 
 def _parrot() -> CheckLine:
-    path = shutil.which("cparrot")
-    if path is None and os.environ.get("CCP4"):
-        path = shutil.which("cparrot", path=str(Path(os.environ["CCP4"]) / "bin"))
+    """Parrot, and whether it reads our masks by itself."""
+    from .parrot import find_parrot, parrot_places, parrot_usage, parrot_version
+
+    path = find_parrot()
     if path is None:
-        return CheckLine("parrot", "missing", "no cparrot on PATH or in $CCP4/bin; the built-in "
+        return CheckLine("parrot", "missing", f"not found ({', '.join(parrot_places())}); the built-in "
                          "density modification works without it")
-    return CheckLine("parrot", "ok", path)
+    try:
+        usage = parrot_usage(path)
+    except Crank2UnetError as error:
+        return CheckLine("parrot", "warning", str(error))
+    kind = "patched: it reads masks (-mskin)" if "-mskin" in usage else (
+        "unpatched: it gets masks as carrier coefficients")
+    return CheckLine("parrot", "ok", f"{parrot_version(usage)}, {path}, {kind}")
 
 
 def _ccp4() -> CheckLine:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from . import __version__
 from .errors import Crank2UnetError
@@ -30,13 +31,31 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not hasattr(options, "module"):  # commands of modules parse the rest themselves
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
+    extra = "cpu" if options.run.__module__ == __name__ else "train"
+    return reporting(lambda: options.run(options), extra, options.debug)
+
+
+def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = False) -> int:
+    """Run a program's work with its warnings and errors on stderr.
+
+    Parameters
+    ----------
+    run : the work; returns an exit status, None for 0.
+    extra : what to install, as in crank2-unet[extra], if a package is missing.
+    debug : show where an internal error happened.
+
+    Returns
+    -------
+    Exit status: 1 after an error.
+    """
+    with suppress(ValueError):  # in a thread there are no signals
+        signal.signal(signal.SIGTERM, _end)  # from batch systems: leave nothing behind
     try:
         with _warnings_shown():
-            return options.run(options) or 0
+            return run() or 0
     except Crank2UnetError as error:
         print(f"ERROR: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
-        extra = "cpu" if options.run.__module__ == __name__ else "train"
         print(f"ERROR: the Python package {error.name} is not installed. Install it with "
               f"'pip install crank2-unet[{extra}]'.", file=sys.stderr)
     except KeyboardInterrupt:
@@ -45,11 +64,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("ERROR: not enough memory for this crystal; no result was written. Use a machine "
               "with more memory.", file=sys.stderr)
     except Exception as error:  # a bug: say so, and leave the details to --debug
-        if options.debug:
+        if debug:
             traceback.print_exc()
         print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
               "report it with the output of the same command and --debug.", file=sys.stderr)
     return 1
+
+
+def _end(*_) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -74,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_segment(commands)
     _add_dm(commands)
     _add_phase(commands)
+    _add_mask_server(commands)
     _add_check(commands)
     _add_model(commands)
     return parser
@@ -95,18 +119,47 @@ def _add_dm(commands) -> None:
     parser = _command(commands, "dm", _run_dm, "density modification with a mask for every cycle", """
 Improves experimental phases by solvent flattening, histogram matching and phase combination, with
 the solvent mask renewed in every cycle.  Writes dm.mtz (input columns and FWT, PHWT, FOM, HLA-HLD),
-mask.ccp4, result.json and report.html.""")
+mask.ccp4, result.json and report.html; with Parrot also its log and a script that repeats its runs.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="amplitudes with experimental phases")
     _add_output(parser)
     parser.add_argument("--mask", default="unet", metavar="unet|variance|FILE.ccp4",
                         help="where masks come from: the network (default), local variance (the "
-                             "classical way), or a map with 1 = solvent that is used in all cycles")
+                             "classical way; with Parrot its own mask), or a map with 1 = solvent "
+                             "that is used in all cycles")
     parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
-    parser.add_argument("--engine", choices=["auto", "embedded"], default="auto",
-                        help="program that modifies the density; auto takes the embedded engine")
+    _add_engine(parser)
     _add_columns(parser)
     _add_content(parser)
     _add_network(parser)
+
+
+def _add_engine(parser) -> None:
+    group = parser.add_argument_group("program that modifies the density")
+    group.add_argument("--engine", choices=["auto", "embedded", "parrot"], default="auto",
+                       help="auto is the embedded engine, also where there is a Parrot, unless one "
+                            "of the following options is given")
+    group.add_argument("--parrot", metavar="PATH",
+                       help="use this cparrot; default for --engine parrot: what the environment "
+                            "variable CRANK2_UNET_PARROT names, then PATH, then $CCP4/bin")
+    group.add_argument("--parrot-options", default="", metavar="'OPTIONS'",
+                       help="use Parrot with further options, for instance for NCS: "
+                            "--parrot-options='-pdbin-ha sites.pdb'")
+
+
+def _add_mask_server(commands) -> None:
+    parser = _command(commands, "mask-server", _run_mask_server, "masks for a Parrot of your own", """
+Runs a Parrot that knows -mask-command and gives it the network's mask in each cycle.  The network
+is loaded once.  Write the command after --, with -mskin FILE -mskin-value soft -mask-command
+'crank2-unet mask-client' in it; its exit status is that of this command.""")
+    parser.add_argument("mtzin", metavar="IN.mtz", help="the data that Parrot gets")
+    parser.add_argument("program", nargs="+", metavar="-- COMMAND", help="Parrot and its options")
+    _add_columns(parser)
+    _add_content(parser)
+    _add_network(parser)
+    parser = _command(commands, "mask-client", _run_mask_client, "the -mask-command of mask-server", """
+Asks 'crank2-unet mask-server' for the mask of a map; Parrot runs it by itself.""")
+    for name in ("map", "mask", "cycle"):
+        parser.add_argument(name, metavar=name.upper())
 
 
 def _add_phase(commands) -> None:
@@ -196,14 +249,28 @@ def _run_segment(options) -> None:
 def _run_dm(options) -> None:
     from . import jobs
 
+    engine = jobs.EngineChoice(options.engine, options.parrot, options.parrot_options)
     with _progress("modifying density") as progress:
         result = jobs.run_dm(options.mtzin, options.output, _columns(options), _content(options),
-                             _choice(options), options.mask, options.cycles, progress)
+                             _choice(options), options.mask, options.cycles, progress, engine)
     _print_solvent(result)
-    print(f"Mask:             {options.mask}, in each of {options.cycles} cycles, "
-          "by the embedded engine")
+    print(f"Mask:             {options.mask}, in each of {options.cycles} cycles")
+    print(f"Engine:           {_engine(result)}")
     print(f"Figure of merit:  {result['cycles'][-1]['fom']:.3f}")
     _print_end(options)
+
+
+def _run_mask_server(options) -> int:
+    from . import jobs
+
+    return jobs.run_mask_server(options.mtzin, options.program, _columns(options),
+                                _content(options), _choice(options))
+
+
+def _run_mask_client(options) -> int:
+    from . import mask_client
+
+    return mask_client.main([options.map, options.mask, options.cycle])
 
 
 def _run_phase(options) -> None:
@@ -282,6 +349,16 @@ def _print_solvent(result: dict) -> None:
     if device:
         print(f"Network:          {result['model']['name']} {result['model']['version']} "
               f"on {device['used']}")
+
+
+def _engine(result: dict) -> str:
+    """What modified the density, and how it got its masks."""
+    if result["engine"] == "embedded":
+        asked = "; auto is the embedded engine" if result["engine_asked"] == "auto" else ""
+        return f"embedded{asked}"
+    used = result["parrot"]
+    kind = "patched" if used["patched"] else "unpatched"
+    return f"Parrot {used['version']} ({used['path']}), {kind}; masks by {used['masks']}"
 
 
 def _print_end(options) -> None:

@@ -27,6 +27,16 @@ class PhasedData:
     hl: np.ndarray
     coefficients: np.ndarray
 
+    @property
+    def known(self) -> np.ndarray:
+        """Whether each reflection is measured or in the starting map, (n,) bool.
+
+        A mask is found in a map of these only: what density modification fills in for the others
+        is mostly the last mask, and masks that see it confirm themselves until the phases are lost
+        (seen on 5xfd, which has no data beyond 9.5 A).
+        """
+        return np.isfinite(self.f) | (self.coefficients != 0)
+
 
 @dataclass(frozen=True)
 class AnomalousData:

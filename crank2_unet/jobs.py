@@ -6,6 +6,8 @@ The contents of result.json are described in docs/result.md.
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,19 +16,20 @@ import gemmi
 import numpy as np
 
 from . import __version__
-from .errors import InputError
-from .grids import density_map, like, read_map, structure_factors, write_map
+from .engines import EmbeddedEngine, Engine, Modified
+from .errors import InputError, ProgramError
+from .grids import density_map, like, read_map_of, structure_factors, write_map
+from .mask_server import mask_writer, serving
 from .masks import cut_at_fraction
 from .matthews import Composition
-from .modification import ModificationResult, modify_density
 from .mtz import Input, read_anomalous, read_phased, write_mtz
 from .network import SolventNet
 from .output import staged, write_json
+from .parrot_engine import ParrotEngine
+from .phases import angle_degrees
 from .pipeline import (
     Progress,
     Segmentation,
-    classical_weights,
-    fixed_weights,
     segment,
     unet_weights,
 )
@@ -60,6 +63,37 @@ class NetworkChoice:
 
     def load(self) -> SolventNet:
         return SolventNet.load(self.model, self.device, self.threads)
+
+    def options(self) -> list[str]:
+        """The same choice as options of the command line."""
+        model = self.model and str(Path(self.model).resolve())
+        given = {"--model": model, "--device": self.device, "--threads": self.threads}
+        return [str(part) for pair in given.items() if pair[1] is not None for part in pair]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Program that modifies density asked for.
+
+    Parameters
+    ----------
+    engine : "embedded", "parrot", or "auto": Parrot if one of the following is given.
+    parrot : path or name of the program; default: found.
+    options : for Parrot, in one string.
+    """
+
+    engine: str = "auto"
+    parrot: str | None = None
+    options: str = ""
+
+    def find(self, choice: NetworkChoice) -> Engine:
+        about_parrot = bool(self.parrot or self.options)
+        if self.engine == "embedded" and about_parrot:
+            raise InputError("--parrot and --parrot-options are of no use with --engine embedded. "
+                             "Leave them out, or give --engine parrot.")
+        if self.engine == "parrot" or about_parrot:
+            return ParrotEngine.find(self.parrot, self.options, tuple(choice.options()))
+        return EmbeddedEngine()
 
 
 @dataclass(frozen=True)
@@ -108,60 +142,90 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
 
 def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
            choice: NetworkChoice = NetworkChoice(), mask: str = "unet", cycles: int = 10,
-           progress: Progress | None = None) -> dict:
+           progress: Progress | None = None, engine: EngineChoice = EngineChoice()) -> dict:
     """Density modification with the mask renewed in every cycle; writes dm.mtz, mask.ccp4,
-    result.json and report.html, and returns the result.
+    result.json and report.html, and returns the result.  Parrot leaves its log, its input and a
+    script that repeats it.
 
     Parameters
     ----------
-    mask : "unet", "variance" (local variance, the classical mask) or a CCP4 map with 1 = solvent,
-        which is used in every cycle.
+    mask : "unet", "variance" (local variance, the classical mask; Parrot's own if that is the
+        engine) or a CCP4 map with 1 = solvent, which is used in every cycle.
     cycles : of density modification, 1 or more.
 
     Raises
     ------
     Crank2UnetError : nothing is left under the final names.
+    ProgramError : Parrot failed; what it was given and its log are kept in a folder that the
+        message names.
     """
     if cycles < 1:
         raise InputError(f"The number of cycles is {cycles}. Give 1 or more.")
     clock = Clock()
     with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
+            program = engine.find(choice)
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
             file_mask = None if mask in ("unet", "variance") else _read_mask(mask, given)
             net = choice.load() if file_mask is None else None
         entries = {}
-        probability = None
         with clock.stage("network"):
             if file_mask is not None:
-                weights = fixed_weights(file_mask)
+                masks = file_mask
                 entries["solvent_content"] = {"value": float(file_mask.array.mean()), "rule": "file"}
             else:
                 _warn_of_domain(given.data.reflections, net)
                 found = segment(given.data, net, content.composition(), content.solvent_content)
-                probability = found.probability
                 entries["solvent_content"] = found.solvent.to_json()
                 entries["mask"] = describe_mask(found)
-                weights = (unet_weights(given.data, net, found.solvent.value) if mask == "unet"
-                           else classical_weights(given.data, found.solvent.value))
+                masks = unet_weights(given.data, net, found.solvent.value) if mask == "unet" else None
+        solvent_content = entries["solvent_content"]["value"]
         with clock.stage("modification"):
-            modified = modify_density(
-                given.data, weights, cycles,
-                progress and (lambda statistics: progress(statistics.cycle, cycles)))
+            modified = program.modify(given.data, masks, solvent_content, cycles, stage,
+                                      progress and (lambda cycle: progress(cycle, cycles)))
         with clock.stage("write"):
             names = _write_modified(stage / "dm.mtz", given, modified)
-            solvent = cut_at_fraction(modified.weights, entries["solvent_content"]["value"],
-                                      lowest=False)
+            solvent = cut_at_fraction(modified.weights, solvent_content, lowest=False)
             write_map(solvent, stage / "mask.ccp4")
-        outputs = {"mtz": "dm.mtz", "mask": "mask.ccp4", "columns": names}
+        outputs = {"mtz": "dm.mtz", "mask": "mask.ccp4", **modified.files, "columns": names}
         result = common("dm", given, net, clock, warnings, outputs) | entries | {
-            "engine": "embedded", "mask_source": mask,
-            "cycles": [asdict(cycle) for cycle in modified.cycles]}
+            "engine": program.name, "engine_asked": engine.engine, **modified.how,
+            "mask_source": mask, "cycles": modified.cycles}
         density = density_map(given.data.reflections, modified.coefficients,
                               given.data.reflections.d_min / 3)
-        _finish(stage, result, ReportMaps(density, None if probability is None else modified.weights,
-                                    solvent))
+        _finish(stage, result, ReportMaps(density, None if net is None else modified.weights,
+                                          solvent))
     return result
+
+
+def run_mask_server(mtzin: str, command: list[str], columns: Columns = Columns(),
+                    content: Content = Content(), choice: NetworkChoice = NetworkChoice()) -> int:
+    """Run a program and give masks by the network to clients that it starts.
+
+    Parameters
+    ----------
+    mtzin : the data that the program modifies.
+    command : the program and its arguments.
+
+    Returns
+    -------
+    Exit status of the program.
+
+    Raises
+    ------
+    Crank2UnetError : unusable data or network; the program is not found.
+    """
+    data = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc).data
+    net = choice.load()
+    _warn_of_domain(data.reflections, net)
+    solvent_content = content.solvent_content
+    if solvent_content is None:
+        solvent_content = segment(data, net, content.composition()).solvent.value
+    with serving(mask_writer(data, unet_weights(data, net, solvent_content))) as variables:
+        try:
+            return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
+        except OSError as error:
+            raise ProgramError(f"{command[0]} does not start ({error.strerror}).") from error
 
 
 def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, hands: str = "given",
@@ -223,13 +287,13 @@ def _write_masks(stage: Path, given: Input, found: Segmentation) -> None:
     reflections = given.data.reflections
     coefficients = structure_factors(found.mask, reflections)
     write_mtz(stage / "mask.mtz", given.file, reflections, {
-        "FMSK": ("F", np.abs(coefficients)), "PHMSK": ("P", _degrees(coefficients))},
+        "FMSK": ("F", np.abs(coefficients)), "PHMSK": ("P", angle_degrees(coefficients))},
         "Fourier coefficients of the solvent mask by crank2-unet", keep="")
 
 
-def _write_modified(path: Path, given: Input, modified: ModificationResult) -> dict:
+def _write_modified(path: Path, given: Input, modified: Modified) -> dict:
     columns = {"FWT": ("F", np.abs(modified.coefficients)),
-               "PHWT": ("P", _degrees(modified.coefficients)), "FOM": ("W", modified.fom)}
+               "PHWT": ("P", angle_degrees(modified.coefficients)), "FOM": ("W", modified.fom)}
     for letter, values in zip("ABCD", modified.hl.T):
         columns[f"HL{letter}"] = ("A", values)
     return write_mtz(path, given.file, given.data.reflections, columns,
@@ -254,19 +318,9 @@ def _write_phased(stage: Path, file, reflections: Reflections, phased: SadResult
             "statistics": phased.statistics}
 
 
-def _degrees(coefficients: np.ndarray) -> np.ndarray:
-    return np.rad2deg(np.angle(coefficients)) % 360.0
-
-
 def _read_mask(path: str, given: Input) -> gemmi.FloatGrid:
-    """A mask file of the same crystal; cells may differ by 1 % or 1 degree, as after scaling."""
-    mask = read_map(path)
-    cell, group = given.data.reflections.cell, given.data.reflections.spacegroup
-    if not mask.unit_cell.is_similar(cell, 0.01, 1.0) or mask.spacegroup.number != group.number:
-        raise InputError(f"{path} is of another crystal than the data.\n"
-                         f"  mask: {mask.unit_cell.parameters} {mask.spacegroup.xhm()}\n"
-                         f"  data: {cell.parameters} {group.xhm()}\n"
-                         "Give a mask in the cell and space group of the data.")
+    """A mask file of the same crystal."""
+    mask = read_map_of(path, given.data.reflections)
     if mask.array.min() < -1e-3 or mask.array.max() > 1 + 1e-3:
         raise InputError(f"{path} has values from {mask.array.min():g} to {mask.array.max():g}. "
                          "Give a mask with values between 0 (protein) and 1 (solvent).")

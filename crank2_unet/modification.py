@@ -17,10 +17,12 @@ from .data import PhasedData
 from .errors import InputError
 from .grids import asymmetric_unit, density_map, like, structure_factors
 from .histograms import protein_levels
+from .ncs import NcsSums
 from .phases import phase_difference
 from .weighting import Weighted, combine
 
 RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
+Averager = Callable[[gemmi.FloatGrid, int], NcsSums]
 
 # Shannon rate 1.5: the grid of a map to d_min has spacing d_min/3
 _POINTS_PER_D_MIN = 3.0
@@ -31,6 +33,7 @@ _MIN_SHARE = 0.02
 # heavy atoms, 15-45 standard deviations high in SAD maps, would dominate them.
 _EXTREME = 0.01
 _MAP_LEVELS = 1000  # to tabulate a smooth function of density
+_NOISE_LEVELS = 17  # to tabulate it for the shares of noise that NCS averaging leaves
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class ModificationResult:
     weights : region weights of the last cycle.
     cycles : statistics of each cycle.
     next_coefficients : (n,) complex, the map that a further cycle would modify.
+    modified : (n,) complex, what :func:`modify_map` made of the map in the last cycle, on the
+        scale of that map: for programs that combine phases themselves.
     """
 
     coefficients: np.ndarray
@@ -81,11 +86,12 @@ class ModificationResult:
     weights: gemmi.FloatGrid
     cycles: list[CycleStatistics]
     next_coefficients: np.ndarray
+    modified: np.ndarray
 
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                    progress: Callable[[CycleStatistics], None] | None = None,
-                   ) -> ModificationResult:
+                   averager: Averager | None = None) -> ModificationResult:
     """Improve phases by what is known of solvent and protein density.
 
     Parameters
@@ -98,6 +104,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         has no data beyond 9.5 A).
     cycles : number of cycles, at least 1.
     progress : called with the statistics of each cycle.
+    averager : sums over copies of the molecule, for instance
+        :class:`~crank2_unet.ncs.NcsAverager`; called with the current map and the cycle.
 
     Raises
     ------
@@ -109,22 +117,25 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         raise InputError("The starting map is empty: all its coefficients are zero.")
     reflections, coefficients = data.reflections, data.coefficients
     spacing = reflections.d_min / _POINTS_PER_D_MIN
-    known = np.isfinite(data.f) | (coefficients != 0)
+    known = data.known
     phi = np.rad2deg(np.angle(coefficients))
     statistics = []
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
         density = density_map(reflections, coefficients, spacing)
-        weights = region_weights(
-            density_map(reflections, np.where(known, coefficients, 0), spacing), cycle)
-        modified, gamma = modify_map(density, weights, reflections.d_min)
-        weighted = combine(data, structure_factors(modified, reflections))
+        seen = density if known.all() else density_map(
+            reflections, np.where(known, coefficients, 0), spacing)
+        weights = region_weights(seen, cycle)
+        ncs = averager(density, cycle) if averager else None
+        density, gamma = modify_map(density, weights, reflections.d_min, ncs)
+        modified = structure_factors(density, reflections)
+        weighted = combine(data, modified)
         statistics.append(_statistics(data, phi, weights, gamma, weighted, cycle, started))
         coefficients, phi = weighted.extrinsic, weighted.phi
         if progress:
             progress(statistics[-1])
     return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
-                              statistics, weighted.extrinsic)
+                              statistics, weighted.extrinsic, modified)
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,
@@ -141,7 +152,7 @@ def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.Float
 
 
 def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
-               ) -> tuple[gemmi.FloatGrid, float]:
+               ncs: NcsSums | None = None) -> tuple[gemmi.FloatGrid, float]:
     """Replace each density by its expectation, then remove the map's own part.
 
     The map is taken as truth plus Gaussian noise of the same size everywhere.  True density is flat
@@ -157,38 +168,62 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     Acta Cryst. D53, 371-376).  A small change of one point changes the same point only, so that
     gamma is the mean derivative of the modification over the cell; no perturbation is needed.
 
+    With NCS the map is averaged first.  Where the weights w of k copies add up, noise of independent
+    copies falls to (1 + sum w^2)/(1 + sum w)^2 of its variance, and the posterior mean is that of the
+    noise left; the map's own share falls by 1/(1 + sum w).
+
     Parameters
     ----------
     density : current map.
     solvent : P(solvent) on its grid, in [0, 1].
     d_min : resolution of the map, Angstrom.
+    ncs : sums over the other copies.
 
     Returns
     -------
     Modified map less gamma times the map, and gamma.
     """
     unit = asymmetric_unit(density)
-    rho, p_solvent = density.array[unit], solvent.array[unit]
-    level, posterior, flat = _expectations(rho, p_solvent, d_min)
-    slope = np.gradient(posterior, level)
-    gamma = float(np.mean((1 - p_solvent) * np.interp(rho, level, slope)))
-    expected = np.interp(density.array, level, posterior)
+    rho, own, noise_left = density.array, 1.0, None
+    if ncs is not None:
+        own = 1 / (1 + ncs.weight)
+        rho, noise_left = own * (rho + ncs.density), own**2 * (1 + ncs.weight_square)
+    level, posterior, flat = _expectations(rho[unit], solvent.array[unit],
+                                           None if ncs is None else noise_left[unit], d_min)
+    step, slope = level[1] - level[0], np.diff(posterior, axis=1)
+    place = (rho - level[0]) / step
+    interval = np.clip(place.astype(np.int32), 0, slope.shape[1] - 1)
+    row = 0 if ncs is None else np.rint((1 - noise_left) * (_NOISE_LEVELS - 1)).astype(np.int32)
+    slope = slope[row, interval]
+    expected = posterior[row, interval] + (place - interval) * slope
+    gamma = float(np.mean(own * (1 - solvent.array) * slope, dtype=float) / step)
     modified = expected + solvent.array * (flat - expected)
     return like(density, modified - gamma * density.array), gamma
 
 
-def _expectations(rho: np.ndarray, p_solvent: np.ndarray, d_min: float,
-                  ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Map values, the expected true density of protein at each, and that of solvent."""
+def _expectations(rho: np.ndarray, p_solvent: np.ndarray, noise_left: np.ndarray | None,
+                  d_min: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Map values, the expected true density of protein at each, and that of solvent.
+
+    The expected densities have a row for each share of the noise that averaging may have left, from 1
+    down to nearly 0; one row without averaging.
+    """
     moderate = np.clip(rho, *np.quantile(rho, [_EXTREME, 1 - _EXTREME]))
     flat, noise = _mean_variance(moderate, p_solvent)
     mean, variance = _mean_variance(moderate, 1 - p_solvent)
-    noise = np.clip(noise, _MIN_SHARE * variance, (1 - _MIN_SHARE) * variance)
-    truth = mean + np.sqrt(variance - noise) * protein_levels(d_min)
-    level = np.linspace(rho.min(), rho.max(), _MAP_LEVELS)
-    exponent = -0.5 * (level[:, None] - truth) ** 2 / noise
-    probability = np.exp(exponent - exponent.max(axis=1, keepdims=True))
-    return level, probability @ truth / probability.sum(axis=1), flat
+    left, shares = 1.0, [1.0]
+    if noise_left is not None:
+        noise /= _mean_variance(noise_left, p_solvent)[0]
+        left, shares = _mean_variance(noise_left, 1 - p_solvent)[0], np.linspace(1, 0, _NOISE_LEVELS)
+    noise = np.clip(noise, _MIN_SHARE * variance / left, (1 - _MIN_SHARE) * variance / left)
+    truth = mean + np.sqrt(variance - noise * left) * protein_levels(d_min)
+    level = np.linspace(rho.min(), rho.max(), _MAP_LEVELS, dtype=np.float32)
+    rows = []
+    for share in shares:
+        exponent = -0.5 * (level[:, None] - truth) ** 2 / (noise * max(share, 1 / _NOISE_LEVELS))
+        probability = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+        rows.append(probability @ truth / probability.sum(axis=1))
+    return level, np.array(rows, np.float32), flat
 
 
 def _mean_variance(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -73,6 +73,11 @@ def to_complex(f: np.ndarray, phi: np.ndarray) -> np.ndarray:
     return f * np.exp(1j * np.deg2rad(phi))
 
 
+def angle_degrees(coefficients: np.ndarray) -> np.ndarray:
+    """Phases of complex structure factors, degrees in [0, 360)."""
+    return np.rad2deg(np.angle(coefficients)) % 360.0
+
+
 def phase_difference(phi1: np.ndarray, phi2: np.ndarray) -> np.ndarray:
     """Absolute difference of two phases on the circle, degrees in [0, 180]."""
     return np.abs((np.asarray(phi1) - phi2 + 180.0) % 360.0 - 180.0)

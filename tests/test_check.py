@@ -46,20 +46,20 @@ def by_name(lines):
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
     """No CCP4 and no programs on PATH."""
-    monkeypatch.delenv("CCP4", raising=False)
+    for variable in ("CCP4", "CRANK2_UNET_PARROT"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
 
 @pytest.fixture
-def ccp4(monkeypatch, tmp_path, clean):
+def ccp4(monkeypatch, tmp_path, stand_in, clean):
     """A folder that looks like CCP4 with Parrot and Crank2."""
     folder = tmp_path / "my ccp4-9"
-    parrot = folder / "bin" / "cparrot"
     crank2 = folder / "share/ccp4i2/pipelines/crank2/crank2/crank2.py"
-    for file in (parrot, crank2):
-        file.parent.mkdir(parents=True)
-        file.write_text("raise SystemExit('nothing of Crank2 may be run')")
-    parrot.chmod(0o755)
+    crank2.parent.mkdir(parents=True)
+    crank2.write_text("raise SystemExit('nothing of Crank2 may be run')")
+    (folder / "bin").mkdir()
+    stand_in(patched=True).rename(folder / "bin" / "cparrot")
     monkeypatch.setenv("CCP4", str(folder))
     return folder
 
@@ -72,7 +72,8 @@ def test_working_installation_is_ready(card, ccp4):
     assert found["model"].detail.startswith("toy 9.8, sha256 ")
     assert found["cpu"].status == "ok" and "CPUExecutionProvider" in found["cpu"].detail
     assert "16 x 16 x 16" in found["cpu"].detail
-    assert found["parrot"].detail == str(ccp4 / "bin" / "cparrot")
+    assert found["parrot"].detail == (
+        f"9.9.9, {ccp4 / 'bin' / 'cparrot'}, patched: it reads masks (-mskin)")
     assert found["crank2"].detail.endswith("crank2.py") and found["ccp4"].status == "ok"
 
 
@@ -92,6 +93,12 @@ def test_parrot_in_the_current_folder_is_not_found(tmp_path, monkeypatch):
     (tmp_path / "bin" / "cparrot").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     assert by_name([check._parrot()])["parrot"].status == "missing"
+
+
+def test_parrot_that_does_not_start(ccp4):
+    (ccp4 / "bin" / "cparrot").write_text("#!/bin/sh\necho libclipper.so: not found\nexit 127\n")
+    line = check._parrot()
+    assert line.status == "warning" and "libclipper.so: not found" in line.detail
 
 
 def test_damaged_weights_are_an_error(card):
@@ -143,7 +150,8 @@ def test_exactly_one_runtime_must_be_installed(monkeypatch, installed, status, w
 def test_missing_package_is_an_error_and_the_network_is_not_started(monkeypatch):
     monkeypatch.setattr(check, "_version", lambda name: None if name == "scipy" else "1.0")
     monkeypatch.setattr(check, "_runtime", lambda: CheckLine("onnxruntime", "ok", ""))
-    monkeypatch.setattr(check, "_network", lambda path: pytest.fail("started without scipy"))
+    for part in ("_network", "_parrot"):
+        monkeypatch.setattr(check, part, lambda *_: pytest.fail("started without scipy"))
     lines = check_installation()
     assert by_name(lines)["scipy"].status == "error"
     assert "pip install scipy" in render(lines).splitlines()[-1]

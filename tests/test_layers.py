@@ -5,20 +5,22 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
-    {"errors"},
-    {"phases", "reflections", "scatterer"},
+    {"errors", "mask_client"},
+    {"phases", "reflections", "scatterer", "parrot_options"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
-    {"mtz", "features", "solvent", "sad_model", "weighting", "output"},
-    {"network", "sad", "modification"},
+    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "anisotropy", "ncs", "parrot"},
+    {"network", "sad", "modification", "ncs_search"},
     {"segmentation", "simulation"},
-    {"pipeline"},
+    {"pipeline", "parrot_log"},
+    {"engines", "mask_server", "parrot_runs"},
+    {"parrot_engine"},
     {"figures"},
     {"report", "check"},
     {"result"},
-    {"jobs"},
+    {"jobs", "parrot_job"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "unet_parrot"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"tensorflow", "keras", "dask", "onnx", "onnxruntime"}

@@ -1,0 +1,152 @@
+"""Masks that are asked for over a socket, as Parrot's -mask-command does."""
+
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blob import blob, noisy, without
+from crank2_unet.errors import InputError
+from crank2_unet.grids import density_map, like, read_map, write_map
+from crank2_unet.mask_client import VARIABLE
+from crank2_unet.mask_server import CLIENT_COMMAND, mask_writer, serving
+
+
+@pytest.fixture(scope="module")
+def data():
+    """A crystal whose low-order half of the reflections is not measured."""
+    data, truth, mask = noisy(blob("P 21 21 21"))
+    return without(data, data.reflections.d > np.median(data.reflections.d))
+
+
+def map_of(data, coefficients, path):
+    write_map(density_map(data.reflections, coefficients, data.reflections.d_min / 3), path)
+    return path
+
+
+def ask(variables, *arguments, folder=None):
+    """Run the client as Parrot does, through a shell."""
+    return subprocess.run(f"{CLIENT_COMMAND} {shlex.join(map(str, arguments))}", shell=True,
+                          text=True, capture_output=True, env={**os.environ, **variables},
+                          cwd=folder, timeout=60)
+
+
+def positive(density, cycle):
+    return like(density, (density.array > 0) * cycle / 10)
+
+
+def test_mask_of_a_map(data, tmp_path):
+    map_of(data, data.coefficients, tmp_path / "a map.ccp4")
+    with serving(mask_writer(data, positive)) as variables:
+        # as Parrot does: names relative to its own folder
+        got = ask(variables, "a map.ccp4", "a mask.ccp4", 3, folder=tmp_path)
+        socket = Path(variables[VARIABLE])
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700  # for its owner only
+    assert got.returncode == 0 and got.stdout == got.stderr == ""
+    assert {file.name for file in tmp_path.iterdir()} == {"a map.ccp4", "a mask.ccp4"}
+    density, mask = read_map(tmp_path / "a map.ccp4"), read_map(tmp_path / "a mask.ccp4")
+    clear = np.abs(density.array) > 1e-3 * density.array.std()
+    assert np.array_equal(mask.array[clear] > 0, density.array[clear] > 0)
+    assert mask.array.max() == pytest.approx(0.3)
+    assert not socket.parent.exists()
+
+
+def test_mask_does_not_see_filled_in_reflections(data, tmp_path):
+    """They come from the last mask and would give it back."""
+    seen = []
+
+    def weights(density, cycle):
+        seen.append(density.array.copy())
+        return like(density, np.zeros(density.shape))
+    filled = data.coefficients + np.where(data.known, 0, 50.0)
+    with serving(mask_writer(data, weights)) as variables:
+        for coefficients in (data.coefficients, filled):
+            path = map_of(data, coefficients, tmp_path / "map.ccp4")
+            assert ask(variables, path, tmp_path / "mask.ccp4", 1).returncode == 0
+    before = read_map(path).array
+    assert np.abs(before - seen[0]).max() > 10 * seen[0].std()  # it was there to be left out
+    assert np.abs(seen[1] - seen[0]).max() < 1e-3 * seen[0].std()
+
+
+def test_errors_go_to_the_client_and_the_server_goes_on(data, tmp_path):
+    def weights(density, cycle):
+        if cycle == 1:
+            raise InputError("the first\nwent wrong")
+        if cycle == 2:
+            raise ZeroDivisionError("a bug")
+        return positive(density, cycle)
+    path, mask = map_of(data, data.coefficients, tmp_path / "map.ccp4"), tmp_path / "mask.ccp4"
+    other, _, _ = noisy(blob("P 1"))
+    foreign = map_of(other, other.coefficients, tmp_path / "other.ccp4")
+    with serving(mask_writer(data, weights)) as variables:
+        for arguments, words in (((path, mask, 1), "cycle 1: the first went wrong"),
+                                 ((path, mask, 2), "ZeroDivisionError: a bug"),
+                                 ((tmp_path / "gone", mask, 3), "cannot be read"),
+                                 ((foreign, mask, 3), "another crystal"),
+                                 ((path, tmp_path / "gone" / "mask", 3), "No such file"),
+                                 ((path, mask, "three"), "needs MAP MASK CYCLE")):
+            got = ask(variables, *arguments)
+            assert got.returncode == 1 and got.stdout == ""
+            assert got.stderr.startswith("ERROR: ") and got.stderr.count("\n") == 1
+            assert words in got.stderr and "Traceback" not in got.stderr
+            assert not mask.exists()
+        assert ask(variables, path, mask, 3).returncode == 0
+    assert {file.name for file in tmp_path.iterdir()} == {"map.ccp4", "mask.ccp4", "other.ccp4"}
+
+
+def test_several_servers_do_not_collide(data, tmp_path):
+    path = map_of(data, data.coefficients, tmp_path / "map.ccp4")
+    with serving(mask_writer(data, lambda d, c: like(d, np.full(d.shape, 0.25)))) as one, \
+            serving(mask_writer(data, lambda d, c: like(d, np.full(d.shape, 0.75)))) as two:
+        for variables, value in ((one, 0.25), (two, 0.75), (one, 0.25)):
+            assert ask(variables, path, tmp_path / "mask.ccp4", 1).returncode == 0
+            assert read_map(tmp_path / "mask.ccp4").array.max() == value
+
+
+def test_long_names_of_temporary_folders(data, tmp_path, monkeypatch):
+    """Names of sockets have at most about 100 characters."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    path = map_of(data, data.coefficients, long / "map.ccp4")
+    with serving(mask_writer(data, positive)) as variables:
+        assert ask(variables, path, long / "mask.ccp4", 1).returncode == 0
+
+
+def test_client_without_a_server(tmp_path):
+    for variables, words in (({VARIABLE: ""}, "crank2-unet mask-server"),
+                             ({VARIABLE: str(tmp_path / "gone")}, "No such file")):
+        got = ask(variables, "map", "mask", 1)
+        assert got.returncode == 1 and words in got.stderr and got.stderr.count("\n") == 1
+
+
+def test_server_that_dies_does_not_leave_the_client_waiting(data, tmp_path):
+    path = map_of(data, data.coefficients, tmp_path / "map.ccp4")
+    code = ("import os, sys, time\n"
+            "from crank2_unet.mask_server import serving\n"
+            "with serving(lambda *_: os._exit(1)) as variables:\n"
+            "    print(*variables.values(), flush=True)\n"
+            "    time.sleep(60)\n")
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with server:
+        socket = server.stdout.readline().strip()
+        got = ask({VARIABLE: socket}, path, tmp_path / "mask.ccp4", 1)
+    assert got.returncode == 1
+    assert "ended without an answer" in got.stderr or "Connection reset" in got.stderr
+
+
+def test_client_imports_nothing_of_the_package():
+    """It starts in every cycle, so that it must be light."""
+    code = "import runpy, sys; sys.argv[1:] = ['a', 'b', '1']\n" \
+           "try: runpy.run_path({!r}, run_name='__main__')\nexcept SystemExit: pass\n" \
+           "assert not [name for name in sys.modules if name.split('.')[0] in" \
+           " ('crank2_unet', 'numpy', 'gemmi', 'argparse', 'json')]"
+    program = shlex.split(CLIENT_COMMAND)
+    subprocess.run([*program[:-1], "-c", code.format(program[-1])], check=True,
+                   stderr=subprocess.DEVNULL)
