@@ -111,9 +111,10 @@ class Content:
 
 
 def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
-                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
+                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None,
+                report: bool = True) -> dict:
     """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, mask.mtz, result.json
-    and report.html, and returns the result.
+    and, if wanted, report.html, and returns the result.
 
     Raises
     ------
@@ -135,8 +136,10 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
                    "mask_coefficients": "mask.mtz"}
         result = common("segment", given, net, clock, warnings, outputs) | {
             "solvent_content": found.solvent.to_json(), "mask": describe_mask(found)}
-        maps = ReportMaps(found.density, found.probability, found.mask)
-        _finish(stage, result, maps)
+        write_json(result, stage / "result.json")
+        if report:
+            maps = ReportMaps(found.density, found.probability, found.mask)
+            write_report(result, stage / "report.html", maps)
     return result
 
 
