@@ -8,14 +8,17 @@ from itertools import combinations, permutations
 import gemmi
 import numpy as np
 
-from .ncs import Operator, correlation_level, ncs_mask
+from .ncs import NcsAverager, Operator
 
 _TOLERANCE = 2.0  # Angstrom, of distances between sites: some are misplaced, chains differ a little
 _NEIGHBOURS = 24  # of a site, that are compared with those of another
 _CORNERS = 7  # nearest neighbours of a site, of which triangles are formed
 _MOST_SITES = 60  # sites taken into account, the strongest
 _MOST_MATCHES = 500  # superpositions taken into account, the best
-_MOST_OPERATORS = 24  # of them that differ and are tried against the map
+_MOST_OPERATORS = 16  # of them that differ and are tried against the map
+# Of the asymmetric unit: a relation that holds over more is a pseudo-symmetry of the crystal, or of the
+# sites and hence of the errors of SAD phases (seen on gamma-adaptin, which has one copy).
+_MOST_SHARE = 1.5
 # Degrees and Angstrom: operators closer than this are one, and those so close to a symmetry of the
 # crystal tell nothing new.
 _SAME, _CRYSTALLOGRAPHIC = (6.0, 3.0), (12.0, 10.0)
@@ -45,11 +48,16 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid, radiu
         new = not any(_equal(operator, known, density) for known in found)
         if new and len(found) < _MOST_OPERATORS:
             found.append(operator)
-    level = correlation_level(density, radius)
-    asu = density.unit_cell.volume / len(density.spacegroup.operations())
-    masks = [ncs_mask(density, operator, radius, level) for operator in found]
-    volumes = [mask.volume / asu if mask else 0.0 for mask in masks]
-    best = [found[i] for i in np.argsort(volumes)[::-1] if volumes[i] > least_share]
+    best: list[Operator] = []
+    for _ in range(2):  # operators far off need two refinements to show that they are the same
+        averager = NcsAverager(found, density, radius)
+        averager(density, 1)
+        volumes = [one.volume for one in averager.statistics]
+        found = [averager.operators[i] for i in np.argsort(volumes)[::-1]
+                 if least_share < volumes[i] < _MOST_SHARE]
+    for operator in found:
+        if not any(_equal(operator, known, density) for known in best):
+            best.append(operator)
     return _with_inverses(best, density)
 
 
