@@ -104,13 +104,13 @@ def _template():
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined,
                                      trim_blocks=True, lstrip_blocks=True)
-    environment.filters["show"] = _show
+    environment.filters["show"] = show
     environment.filters["heading"] = lambda key: COLUMNS.get(key, key.replace("_", " "))
     source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
 
 
-def _show(value) -> str:
+def show(value) -> str:
     """A value of result.json as a person would write it."""
     if value is None:
         return "–"
@@ -119,9 +119,9 @@ def _show(value) -> str:
     if isinstance(value, Real) and not isinstance(value, Integral):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_show, value))
+        return ", ".join(map(show, value))
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_show(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {show(item)}" for key, item in value.items())
     return str(value)
 
 
