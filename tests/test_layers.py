@@ -5,11 +5,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
-    {"errors"},
+    {"errors", "hook"},
     {"phases", "reflections", "scatterer"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
-    {"mtz", "features", "solvent", "sad_model", "weighting", "output"},
+    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "parrot"},
     {"network", "sad", "modification"},
     {"segmentation", "simulation"},
     {"pipeline"},
