@@ -72,6 +72,25 @@ def add_to_task_manager(manager) -> None:
     manager.CTaskManager.buildLookup = build_with_ours
 
 
+def pass_dmmask(ccp4i2crank) -> None:
+    """Put the choice of the task unetcrank2 into the keyword file that it hands to Crank2.
+
+    Parameters
+    ----------
+    ccp4i2crank : Crank2's module of this name, through which CCP4i2 calls it.
+    """
+    call = ccp4i2crank.CallCrankFromCCP4i2
+
+    def call_with_dmmask(task, *arguments, inpfile=None, **keywords):
+        if task.TASKNAME == "unetcrank2":
+            file = Path(inpfile)
+            file.write_text(f"dmmask::{task.container.controlParameters.DMMASK}\n"
+                            f"{file.read_text()}")
+        return call(task, *arguments, inpfile=inpfile, **keywords)
+
+    ccp4i2crank.CallCrankFromCCP4i2 = call_with_dmmask
+
+
 def _add_entry(manager, entry: TaskEntry) -> None:
     """The entries that CCP4i2 2.6 itself would make if it found the classes."""
     def described(kind: str) -> dict:
