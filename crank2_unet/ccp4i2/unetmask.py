@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import gemmi
+
 from . import suite
 from .. import __version__
 
@@ -50,8 +52,6 @@ class unetmask(suite.CPluginScript):
                              "of the same crystal and that the reflections are amplitudes"},
         203: {"description": "The network could not segment the map. Do what the message says; "
                              "'crank2-unet check' tells whether the installation is usable"},
-        204: {"description": "The coefficients of the mask could not be written. Check the log of "
-                             "the job; the mask itself is there"},
     }
 
     def validity(self):  # asked by CCP4i2 3 before a job may start; 2.6 asks the GUI
@@ -121,15 +121,17 @@ class unetmask(suite.CPluginScript):
             os.replace(self._result_file().with_name(name), str(item))
             item.annotation.set(f"{what} by U-net")
         output.SOLVENT_CONTENT_FOUND.set(content)
-        return self._split_coefficients(self._result_file().with_name(files["mask_coefficients"]))
-
-    def _split_coefficients(self, path: Path) -> int:
-        errors = self.splitHklout(["FPHIMASK"], ["FMSK,PHMSK"], infile=str(path))
-        self.container.outputData.FPHIMASK.annotation.set("Coefficients of the solvent mask by U-net")
-        if errors:
-            suite.record_error(self, 204, str(errors))
-            return self.FAILED
+        self._store_coefficients(files["mask_coefficients"])
         return self.SUCCEEDED
+
+    def _store_coefficients(self, name: str) -> None:
+        """Under the labels of CCP4i2; its own way (splitHklout) loses the outermost reflections."""
+        mtz = gemmi.read_mtz_file(str(self._result_file().with_name(name)))
+        for old, new in (("FMSK", "F"), ("PHMSK", "PHI")):
+            mtz.column_with_label(old).label = new
+        item = self.container.outputData.FPHIMASK
+        mtz.write_to_file(str(item))
+        item.annotation.set("Coefficients of the solvent mask by U-net")
 
     def _result_file(self) -> Path:
         return Path(self.workDirectory, RESULTS, "result.json")
