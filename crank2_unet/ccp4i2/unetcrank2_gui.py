@@ -1,4 +1,4 @@
-"""Window of the task ``unetcrank2`` in CCP4i2 2.6: that of Crank2 with one more folder."""
+"""Window of the task ``unetcrank2`` in CCP4i2 2.6: that of Crank2 with one more menu."""
 
 from . import suite
 from .. import __version__
@@ -15,7 +15,7 @@ class unetcrank2_gui(_crank2.CTaskCrank2):
     TASKVERSION = __version__
     TASKMODULE = "expt_phasing"
 
-    def drawContents(self):
-        super().drawContents()
-        self.openFolder(title="Solvent Masks")
-        self.createLine(["label", "In density modification make solvent masks", "widget", "DMMASK"])
+    def drawImportant(self):
+        super().drawImportant()
+        self.createLine(["subtitle", "Solvent masks in density modification"])
+        self.createLine(["label", "Make solvent masks", "widget", "DMMASK"])
