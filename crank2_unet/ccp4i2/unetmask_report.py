@@ -12,9 +12,9 @@ from ..report import COLUMNS, RULES, show
 from .unetmask import RESULTS, complaint
 
 _GRAPH = "width:420px;height:300px;border:0px;float:left;"
-_PICTURE = ('<div style="display:inline-block;width:31%;min-width:240px;margin:0.5%;'
-            'vertical-align:top"><p>{section}<br/><b>{title}</b></p>'
-            '<img src={source} alt={alt} style="width:100%"/></div>')
+_SECTION = ('<div style="display:inline-block;width:31%;min-width:240px;margin:0.5%;'
+            'vertical-align:top"><p><b>{title}</b></p>{pictures}</div>')
+_PICTURE = '<p>{title}</p><img src={source} alt={alt} style="width:100%"/>'
 
 
 class unetmask_report(suite.WithReferences, suite.Report):
@@ -56,17 +56,18 @@ class unetmask_report(suite.WithReferences, suite.Report):
             results.append(f"<p><b>Warning:</b> {escape(warning)}</p>")
 
     def _show_pictures(self, folder: Path, result: dict) -> None:
-        pictures = []
+        sections = {}
         for picture in result["outputs"]["pictures"]:
             content = (folder / picture["file"]).read_bytes()
-            pictures.append(_PICTURE.format(
-                section=escape(picture["section"]), title=escape(picture["title"]),
-                source=quoteattr(data_uri(content, "png")),
+            sections.setdefault(picture["section"], []).append(_PICTURE.format(
+                title=escape(picture["title"]), source=quoteattr(data_uri(content, "png")),
                 alt=quoteattr(f"{picture['title']}, {picture['section']}")))
         fold = self.addFold(label="Sections of the map", brief="Sections", initiallyOpen=True)
         fold.append("<p>One section across each cell axis, where the mask tells most. The line is "
                     "the boundary between protein and solvent.</p>")
-        fold.append(f"<div>{''.join(pictures)}</div>")
+        fold.append("".join(["<div>", *(
+            _SECTION.format(title=escape(title), pictures="".join(pictures))
+            for title, pictures in sections.items()), "</div>"]))
 
     def _show_graphs(self, result: dict) -> None:
         fold = self.addFold(label="How the answer was found", brief="Graphs", initiallyOpen=True)

@@ -11,8 +11,8 @@ table, chosen, seed = None, None, 1
 
 def read(line):
     global table, chosen
-    path, *labels = re.findall(r'"([^"]*)"', line)
-    new = Table.read(path, labels)
+    path, _, labels = line.split(None, 1)[1].partition(" col ")
+    new = Table.read(path.strip(' ("),'), re.findall(r'[^" ]+', labels))
     if table is None:
         table = new
     else:

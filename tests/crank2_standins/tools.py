@@ -82,10 +82,9 @@ class Table:
         for label, column in self.columns.items():
             name = column.crystal, column.dataset
             if name not in known:
-                known[name] = mtz.add_dataset(column.dataset).id
-                mtz.dataset(known[name]).crystal_name = column.crystal
-                mtz.dataset(known[name]).wavelength = column.wavelength
-            mtz.add_column(label, column.kind, dataset_id=known[name])
+                known[name] = dataset = mtz.add_dataset(column.dataset)
+                dataset.crystal_name, dataset.wavelength = column.crystal, column.wavelength
+            mtz.add_column(label, column.kind, dataset_id=known[name].id)
         mtz.set_cell_for_all(self.cell)
         data = np.column_stack([self.hkl, *(c.values for c in self.columns.values())])
         mtz.set_data(data[chosen].astype(np.float32))
