@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from . import __version__
@@ -30,13 +30,29 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not hasattr(options, "module"):  # commands of modules parse the rest themselves
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
+    extra = "cpu" if options.run.__module__ == __name__ else "train"
+    return reporting(lambda: options.run(options), extra, options.debug)
+
+
+def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = False) -> int:
+    """Run a program's work with its warnings and errors on stderr.
+
+    Parameters
+    ----------
+    run : the work; returns an exit status, None for 0.
+    extra : what to install, as in crank2-unet[extra], if a package is missing.
+    debug : show where an internal error happened.
+
+    Returns
+    -------
+    Exit status: 1 after an error.
+    """
     try:
         with _warnings_shown():
-            return options.run(options) or 0
+            return run() or 0
     except Crank2UnetError as error:
         print(f"ERROR: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
-        extra = "cpu" if options.run.__module__ == __name__ else "train"
         print(f"ERROR: the Python package {error.name} is not installed. Install it with "
               f"'pip install crank2-unet[{extra}]'.", file=sys.stderr)
     except KeyboardInterrupt:
@@ -45,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("ERROR: not enough memory for this crystal; no result was written. Use a machine "
               "with more memory.", file=sys.stderr)
     except Exception as error:  # a bug: say so, and leave the details to --debug
-        if options.debug:
+        if debug:
             traceback.print_exc()
         print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
               "report it with the output of the same command and --debug.", file=sys.stderr)
@@ -75,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_dm(commands)
     _add_phase(commands)
     _add_check(commands)
+    _add_crank2(commands)
     _add_model(commands)
     return parser
 
@@ -86,7 +103,10 @@ coefficients, or with phases and figures of merit.  Writes mask.ccp4 (1 = solven
 mask.mtz (FMSK, PHMSK), result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="phased data or map coefficients")
     _add_output(parser)
-    parser.add_argument("--pictures", action="store_true",
+    report = parser.add_mutually_exclusive_group()
+    report.add_argument("--no-report", action="store_true",
+                        help="leave report.html out, which takes as long as the network")
+    report.add_argument("--pictures", action="store_true",
                         help="also write the sections that the report shows as PNG files")
     _add_columns(parser)
     _add_content(parser)
@@ -140,6 +160,19 @@ and whether Parrot, CCP4 and Crank2 are found.""")
     parser.add_argument("--model", metavar="CARD.json", help="model card; default: the packaged one")
 
 
+def _add_crank2(commands) -> None:
+    for name, summary in [
+            ("status", "is option dmmask there in Crank2?"),
+            ("install", "write files into Crank2's folder, where the import hook is not at work"),
+            ("uninstall", "remove these files again")]:
+        parser = _command(commands, name, _run_crank2, summary, """
+Usually there is nothing to do: installing crank2-unet with pip in the Python that runs Crank2
+(ccp4-python) gives it the option dmmask, through an import hook that touches no file of CCP4.""")
+        parser.set_defaults(task=name)
+        parser.add_argument("--crank2", metavar="DIR",
+                            help="folder with crank2.py; default: in $CCP4 and in this Python")
+
+
 def _add_model(commands) -> None:
     from .training.cli import add_commands  # argparse only: no TensorFlow
 
@@ -190,7 +223,8 @@ def _run_segment(options) -> None:
 
     with _progress("segmenting") as progress:
         result = jobs.run_segment(options.mtzin, options.output, _columns(options),
-                                  _content(options), _choice(options), options.pictures, progress)
+                                  _content(options), _choice(options), progress,
+                                  not options.no_report, options.pictures)
     _print_solvent(result)
     _print_end(options)
 
@@ -236,6 +270,21 @@ def _run_check(options) -> int:
     lines = check_installation(options.model)
     print(render(lines))
     return exit_status(lines)
+
+
+def _run_crank2(options) -> None:
+    from .crank2 import shim
+
+    folders = shim.find_crank2(options.crank2)
+    if options.task == "status":
+        print("\n".join(shim.status(folders)))
+    elif not folders:
+        raise Crank2UnetError("No Crank2 was found in $CCP4 or in this Python. Name its folder with "
+                              "--crank2.")
+    else:
+        task = shim.install if options.task == "install" else shim.uninstall
+        paths = [path for folder in folders for path in task(folder)]
+        print("\n".join(f"{options.task}ed {path}" for path in paths) or "nothing to remove")
 
 
 def _columns(options):
@@ -287,4 +336,5 @@ def _print_solvent(result: dict) -> None:
 
 
 def _print_end(options) -> None:
-    print(f"Results in {options.output}; open report.html there.")
+    report = not getattr(options, "no_report", False)
+    print(f"Results in {options.output}{'; open report.html there' if report else ''}.")

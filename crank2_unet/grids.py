@@ -6,6 +6,7 @@ space group; ``grid.array`` is its (nu, nv, nw) float32 view.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import gemmi
@@ -90,6 +91,34 @@ def read_map(path: str | Path) -> gemmi.FloatGrid:
     return ccp4.grid
 
 
+def read_map_of(path: str | Path, reflections: Reflections) -> gemmi.FloatGrid:
+    """Read a map that must be of the crystal of the data.
+
+    Cells may differ by 1 % or 1 degree, as after scaling.  A map without symmetry, as some programs
+    write it, gets that of the data: symmetry copies are averaged.
+
+    Raises
+    ------
+    InputError : as :func:`read_map`; also another cell or space group.
+    """
+    grid = read_map(path)
+    cell, group = reflections.cell, reflections.spacegroup
+    same = grid.unit_cell.is_similar(cell, 0.01, 1.0)
+    if same and grid.spacegroup.number == 1 and group.number != 1:
+        grid.spacegroup = group
+        try:
+            grid.symmetrize_avg()
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"{path} has no symmetry, and its grid does not allow that of the data, "
+                             f"{group.xhm()} ({error}). Write it with the true space group.") from error
+    if not same or grid.spacegroup.number != group.number:
+        raise InputError(f"{path} is of another crystal than the data.\n"
+                         f"  map:  {grid.unit_cell.parameters} {grid.spacegroup.xhm()}\n"
+                         f"  data: {cell.parameters} {group.xhm()}\n"
+                         "Give a map in the cell and space group of the data.")
+    return grid
+
+
 def write_map(grid: gemmi.FloatGrid, path: str | Path) -> None:
     """Write a whole-cell CCP4 map with the true space group; 0/1 masks are best given as such."""
     ccp4 = gemmi.Ccp4Map()
@@ -99,5 +128,14 @@ def write_map(grid: gemmi.FloatGrid, path: str | Path) -> None:
 
 
 def asymmetric_unit(grid: gemmi.FloatGrid) -> np.ndarray:
-    """Boolean array, true at one point of each symmetry orbit of the grid."""
-    return ~grid.masked_asu().mask_array.astype(bool)
+    """Boolean array, true at one point of each symmetry orbit of the grid; not to be changed."""
+    return _asymmetric_unit(grid.shape, grid.spacegroup.xhm())
+
+
+@lru_cache(maxsize=4)  # grids of a job are few, and its maps many
+def _asymmetric_unit(shape: tuple, symbol: str) -> np.ndarray:
+    grid = gemmi.FloatGrid(*shape)
+    grid.spacegroup = gemmi.SpaceGroup(symbol)
+    unit = ~grid.masked_asu().mask_array.astype(bool)
+    unit.flags.writeable = False
+    return unit

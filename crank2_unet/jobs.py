@@ -15,7 +15,7 @@ import numpy as np
 
 from . import __version__
 from .errors import InputError
-from .grids import density_map, like, read_map, structure_factors, write_map
+from .grids import density_map, like, read_map_of, structure_factors, write_map
 from .masks import cut_at_fraction
 from .matthews import Composition
 from .modification import ModificationResult, modify_density
@@ -77,13 +77,14 @@ class Content:
 
 
 def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
-                choice: NetworkChoice = NetworkChoice(), pictures: bool = False,
-                progress: Progress | None = None) -> dict:
+                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None,
+                report: bool = True, pictures: bool = False) -> dict:
     """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, mask.mtz, result.json
-    and report.html, and returns the result.
+    and, if wanted, report.html, and returns the result.
 
     Parameters
     ----------
+    report : False leaves report.html out.
     pictures : also write the sections that the report shows as PNG files.
 
     Raises
@@ -106,8 +107,11 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
                    "mask_coefficients": "mask.mtz"}
         result = common("segment", given, net, clock, warnings, outputs) | {
             "solvent_content": found.solvent.to_json(), "mask": describe_mask(found)}
-        maps = ReportMaps(found.density, found.probability, found.mask)
-        _finish(stage, result, maps, pictures)
+        if report:
+            maps = ReportMaps(found.density, found.probability, found.mask)
+            _finish(stage, result, maps, pictures)
+        else:
+            write_json(result, stage / "result.json")
     return result
 
 
@@ -264,14 +268,8 @@ def _degrees(coefficients: np.ndarray) -> np.ndarray:
 
 
 def _read_mask(path: str, given: Input) -> gemmi.FloatGrid:
-    """A mask file of the same crystal; cells may differ by 1 % or 1 degree, as after scaling."""
-    mask = read_map(path)
-    cell, group = given.data.reflections.cell, given.data.reflections.spacegroup
-    if not mask.unit_cell.is_similar(cell, 0.01, 1.0) or mask.spacegroup.number != group.number:
-        raise InputError(f"{path} is of another crystal than the data.\n"
-                         f"  mask: {mask.unit_cell.parameters} {mask.spacegroup.xhm()}\n"
-                         f"  data: {cell.parameters} {group.xhm()}\n"
-                         "Give a mask in the cell and space group of the data.")
+    """A mask file of the same crystal."""
+    mask = read_map_of(path, given.data.reflections)
     if mask.array.min() < -1e-3 or mask.array.max() > 1 + 1e-3:
         raise InputError(f"{path} has values from {mask.array.min():g} to {mask.array.max():g}. "
                          "Give a mask with values between 0 (protein) and 1 (solvent).")

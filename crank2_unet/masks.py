@@ -5,6 +5,7 @@ In every mask 1 is solvent.  Convolutions run over the periodic cell by FFT and 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Callable
 
 import gemmi
@@ -31,10 +32,17 @@ def local_deviation(grid: gemmi.FloatGrid, radius: float) -> gemmi.FloatGrid:
     # scaling first keeps the difference of two squares accurate in single precision
     centre, scale = grid.array.mean(), grid.array.std() or 1.0
     values = (grid.array - centre) / scale
-    sphere = scipy.fft.rfftn(_sphere(grid, radius))
+    sphere = _sphere_transform(grid.shape, grid.unit_cell.parameters, radius)
     mean, mean_square = (scipy.fft.irfftn(scipy.fft.rfftn(power) * sphere, s=grid.shape)
                          for power in (values, values**2))
     return like(grid, scale * np.sqrt(np.maximum(mean_square - mean**2, 0.0)))
+
+
+@lru_cache(maxsize=2)  # one radius for masks, one for the network's input
+def _sphere_transform(shape: tuple, cell: tuple, radius: float) -> np.ndarray:
+    grid = gemmi.FloatGrid(*shape)
+    grid.set_unit_cell(gemmi.UnitCell(*cell))
+    return scipy.fft.rfftn(_sphere(grid, radius))
 
 
 def _sphere(grid: gemmi.FloatGrid, radius: float) -> np.ndarray:
@@ -56,30 +64,41 @@ def soften(mask: gemmi.FloatGrid, sigma: float) -> gemmi.FloatGrid:
     """A mask blurred by a Gaussian of standard deviation ``sigma`` Angstrom; its mean stays."""
     if sigma == 0:
         return mask
-    damping = np.exp(-2.0 * (np.pi * sigma) ** 2 * _inverse_d_squared(mask))
+    damping = _damping(mask.shape, mask.unit_cell.parameters, sigma)
     blurred = scipy.fft.irfftn(scipy.fft.rfftn(mask.array) * damping, s=mask.shape)
     return like(mask, np.clip(blurred, mask.array.min(), mask.array.max()))
 
 
-def _inverse_d_squared(grid: gemmi.FloatGrid) -> np.ndarray:
-    """1/d^2 in Angstrom^-2 of each term of the real FFT of a grid, float32."""
-    fractional = np.array(grid.unit_cell.frac.mat.tolist())
+@lru_cache(maxsize=1)
+def _damping(shape: tuple, cell: tuple, sigma: float) -> np.ndarray:
+    """Fourier transform of a Gaussian of standard deviation ``sigma`` Angstrom, float32, at each term
+    of the real FFT of a grid."""
+    fractional = np.array(gemmi.UnitCell(*cell).frac.mat.tolist())
     metric = fractional @ fractional.T
-    nu, nv, nw = grid.shape
+    nu, nv, nw = shape
     h, k, m = np.meshgrid(np.fft.fftfreq(nu, 1 / nu), np.fft.fftfreq(nv, 1 / nv),
                           np.fft.rfftfreq(nw, 1 / nw), indexing="ij", sparse=True)
-    return (metric[0, 0] * h**2 + metric[1, 1] * k**2 + metric[2, 2] * m**2
-            + 2 * (metric[0, 1] * h * k + metric[0, 2] * h * m + metric[1, 2] * k * m)
-            ).astype(np.float32)
+    inverse_d_squared = (metric[0, 0] * h**2 + metric[1, 1] * k**2 + metric[2, 2] * m**2
+                         + 2 * (metric[0, 1] * h * k + metric[0, 2] * h * m + metric[1, 2] * k * m))
+    return np.exp(-2.0 * (np.pi * sigma) ** 2 * inverse_d_squared.astype(np.float32))
 
 
 def orbits(grid: gemmi.FloatGrid) -> np.ndarray:
-    """Number of the symmetry orbit of each grid point, int (nu, nv, nw), counted from 0."""
-    chosen = asymmetric_unit(grid)
-    label = like(grid, np.zeros(grid.shape))
+    """Number of the symmetry orbit of each grid point, int32 (nu, nv, nw), counted from 0; not to be
+    changed."""
+    return _orbits(grid.shape, grid.spacegroup.xhm())
+
+
+@lru_cache(maxsize=1)  # the masks of a job are on one grid
+def _orbits(shape: tuple, symbol: str) -> np.ndarray:
+    label = gemmi.FloatGrid(*shape)
+    label.spacegroup = gemmi.SpaceGroup(symbol)
+    chosen = asymmetric_unit(label)
     label.array[chosen] = np.arange(1, chosen.sum() + 1)  # exact in float32 up to 16 million
     label.symmetrize_max()
-    return label.array.astype(np.int32) - 1
+    number = label.array.astype(np.int32) - 1
+    number.flags.writeable = False
+    return number
 
 
 def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True) -> gemmi.FloatGrid:
@@ -107,9 +126,16 @@ def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True)
     size = np.bincount(orbit)
     value = np.empty(len(size), np.float32)
     value[orbit] = grid.array.ravel()
-    order = np.argsort(value if lowest else -value, kind="stable")
-    marked = np.zeros(len(size), np.float32)
-    marked[order] = np.cumsum(size[order]) <= fraction * len(orbit) + size[order] / 2
+    if not lowest:
+        value *= -1
+    wanted = fraction * len(orbit)
+    # all below the value of the last point wanted, and as many as needed of those that equal it;
+    # much faster than sorting
+    place = min(int(wanted), len(orbit) - 1)
+    last = np.partition(value[orbit], place)[place]
+    marked = value < last
+    equal = np.flatnonzero(value == last)
+    marked[equal] = size[marked].sum() + np.cumsum(size[equal]) <= wanted + size[equal] / 2
     return like(grid, marked[orbit].reshape(grid.shape))
 
 

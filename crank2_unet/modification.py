@@ -72,6 +72,8 @@ class ModificationResult:
     weights : region weights of the last cycle.
     cycles : statistics of each cycle.
     next_coefficients : (n,) complex, the map that a further cycle would modify.
+    modified : (n,) complex, what :func:`modify_map` made of the map in the last cycle, on the
+        scale of that map: for programs that combine phases themselves.
     """
 
     coefficients: np.ndarray
@@ -81,6 +83,7 @@ class ModificationResult:
     weights: gemmi.FloatGrid
     cycles: list[CycleStatistics]
     next_coefficients: np.ndarray
+    modified: np.ndarray
 
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
@@ -115,16 +118,18 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
         density = density_map(reflections, coefficients, spacing)
-        weights = region_weights(
-            density_map(reflections, np.where(known, coefficients, 0), spacing), cycle)
-        modified, gamma = modify_map(density, weights, reflections.d_min)
-        weighted = combine(data, structure_factors(modified, reflections))
+        seen = density if known.all() else density_map(
+            reflections, np.where(known, coefficients, 0), spacing)
+        weights = region_weights(seen, cycle)
+        density, gamma = modify_map(density, weights, reflections.d_min)
+        modified = structure_factors(density, reflections)
+        weighted = combine(data, modified)
         statistics.append(_statistics(data, phi, weights, gamma, weighted, cycle, started))
         coefficients, phi = weighted.extrinsic, weighted.phi
         if progress:
             progress(statistics[-1])
     return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
-                              statistics, weighted.extrinsic)
+                              statistics, weighted.extrinsic, modified)
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,
@@ -168,11 +173,13 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     Modified map less gamma times the map, and gamma.
     """
     unit = asymmetric_unit(density)
-    rho, p_solvent = density.array[unit], solvent.array[unit]
-    level, posterior, flat = _expectations(rho, p_solvent, d_min)
-    slope = np.gradient(posterior, level)
-    gamma = float(np.mean((1 - p_solvent) * np.interp(rho, level, slope)))
-    expected = np.interp(density.array, level, posterior)
+    level, posterior, flat = _expectations(density.array[unit], solvent.array[unit], d_min)
+    step, slope = level[1] - level[0], np.diff(posterior)
+    place = (density.array - level[0]) / step
+    interval = np.clip(place.astype(np.int32), 0, len(slope) - 1)
+    slope = slope[interval]
+    expected = posterior[interval] + (place - interval) * slope
+    gamma = float(np.mean((1 - solvent.array) * slope, dtype=float) / step)
     modified = expected + solvent.array * (flat - expected)
     return like(density, modified - gamma * density.array), gamma
 
@@ -185,10 +192,11 @@ def _expectations(rho: np.ndarray, p_solvent: np.ndarray, d_min: float,
     mean, variance = _mean_variance(moderate, 1 - p_solvent)
     noise = np.clip(noise, _MIN_SHARE * variance, (1 - _MIN_SHARE) * variance)
     truth = mean + np.sqrt(variance - noise) * protein_levels(d_min)
-    level = np.linspace(rho.min(), rho.max(), _MAP_LEVELS)
+    level = np.linspace(rho.min(), rho.max(), _MAP_LEVELS, dtype=np.float32)
     exponent = -0.5 * (level[:, None] - truth) ** 2 / noise
     probability = np.exp(exponent - exponent.max(axis=1, keepdims=True))
-    return level, probability @ truth / probability.sum(axis=1), flat
+    posterior = probability @ truth / probability.sum(axis=1)
+    return level, posterior.astype(np.float32), flat
 
 
 def _mean_variance(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -151,7 +151,7 @@ class Input:
 
 def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | None = None,
                 colin_phifom: str | None = None, colin_fc: str | None = None,
-                need_phases: bool = True) -> Input:
+                need_phases: bool = True, d_min: float = 0.0) -> Input:
     """Read a map or phased amplitudes.
 
     Columns not named are looked for by type.  Map coefficients that the user names are the starting
@@ -164,6 +164,7 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
     colin_fo, colin_hl, colin_phifom, colin_fc : labels "F,SIGF", "A,B,C,D", "PHI,FOM", "F,PHI".
     need_phases : amplitudes and experimental phases are needed (density modification), not only a
         map (segmentation).
+    d_min : high-resolution limit, Angstrom; default: that of the data.
 
     Raises
     ------
@@ -185,16 +186,17 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
                                  "nor a phase with its figure of merit. Phase it first, for "
                                  "instance with 'crank2-unet phase'.")
     labels = {role: names for role, names in labels.items() if names}
-    data = _assemble(file, labels)
+    data = _assemble(file, labels, d_min)
     return Input(file, data, {role: ",".join(names) for role, names in labels.items()})
 
 
-def _assemble(file: MtzFile, labels: dict) -> PhasedData:
+def _assemble(file: MtzFile, labels: dict, d_min: float) -> PhasedData:
     """Lay the chosen columns out over the complete list."""
     columns = {role: np.stack([file.column(name) for name in names], axis=1)
                for role, names in labels.items()}
     main = columns.get("fo", columns.get("fc"))
-    measured = np.isfinite(main[:, 0])
+    d = file.mtz.make_d_array()
+    measured = np.isfinite(main[:, 0]) & (d >= d_min)
     if "fo" in columns:  # some programs write 0 with sigma 0 for an unmeasured reflection
         measured &= np.isfinite(main[:, 1]) & ~((main[:, 0] == 0) & (main[:, 1] == 0))
         if (main[measured, 0] < 0).any():
@@ -203,8 +205,7 @@ def _assemble(file: MtzFile, labels: dict) -> PhasedData:
     if measured.sum() < 50:
         raise InputError(f"{file.path} has only {measured.sum()} usable values in "
                          f"{','.join(labels.get('fo', labels.get('fc')))}: too few for a map.")
-    d_min = file.mtz.make_d_array()[measured].min()
-    reflections = Reflections(file.mtz.cell, file.mtz.spacegroup, float(d_min))
+    reflections = Reflections(file.mtz.cell, file.mtz.spacegroup, float(d[measured].min()))
     if "fo" in columns:
         columns["fo"][~measured] = np.nan
     spread = {role: reflections.spread(file.hkl, values) for role, values in columns.items()}
@@ -329,6 +330,91 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     mtz.sort()
     mtz.write_to_file(str(path))
     return names
+
+
+def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, groups: list,
+                   title: str) -> None:
+    """Write a copy of the input with new columns, and with its rows only.
+
+    The way of Clipper programs: reflections that have no row in the input are not written.
+
+    Parameters
+    ----------
+    path : file to be written; it appears when it is complete.
+    file : the input.
+    reflections : complete list over which the new columns run.
+    groups : (crystal, dataset, columns) of what belongs together; columns are label ->
+        (MTZ column type, (n,) values; NaN = missing).  A dataset that the input lacks is added.
+    title : line for the history.
+
+    Raises
+    ------
+    InputError : the input has a column of that label, or the file cannot be written.
+    """
+    mtz = gemmi.read_mtz_file(str(file.path))  # as it was, before reflections moved to the asu
+    sign, shift = _from_asu(mtz)
+    row = reflections.find(file.hkl)
+    for crystal, dataset, columns in groups:
+        taken = set(columns) & set(mtz.column_labels())
+        if taken:
+            raise InputError(f"{file.path} already has a column {min(taken)}. Choose other output "
+                             "labels, for instance with -colout.")
+        place = _dataset(mtz, crystal, dataset)
+        for label, (kind, values) in _in_setting(columns, row, sign, shift).items():
+            mtz.add_column(label, kind, dataset_id=place).array[:] = np.where(row < 0, np.nan, values)
+    mtz.history = [title, *mtz.history]
+    unfinished = Path(f"{path}.part")
+    try:
+        mtz.write_to_file(str(unfinished))
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be written ({error}).") from error
+
+
+def _dataset(mtz: gemmi.Mtz, crystal: str, dataset: str) -> int:
+    """Number of a dataset, which is added if need be."""
+    for known in mtz.datasets:
+        if (known.crystal_name, known.dataset_name) == (crystal, dataset):
+            return known.id
+    added = mtz.add_dataset(dataset)
+    added.crystal_name, added.cell = crystal, mtz.cell
+    return added.id
+
+
+def _from_asu(mtz: gemmi.Mtz) -> tuple[np.ndarray, np.ndarray]:
+    """How phases change from gemmi's asymmetric unit to the rows' own reflections.
+
+    Returns
+    -------
+    sign, shift : (n,); phi(row) = sign * (phi(asu) - shift), degrees.
+    """
+    probe = gemmi.Mtz(with_base=True)
+    probe.spacegroup = mtz.spacegroup
+    probe.set_cell_for_all(mtz.cell)
+    probe.add_dataset("probe")
+    for label in ("P0", "P90"):  # gemmi moves both; what became of them tells what it did
+        probe.add_column(label, "P")
+    hkl = mtz.make_miller_array()
+    probe.set_data(np.column_stack([hkl, np.zeros(len(hkl)), np.full(len(hkl), 90.0)]
+                                   ).astype(np.float32))
+    probe.ensure_asu()
+    shift, turned = (probe.column_with_label(label).array.astype(float) for label in ("P0", "P90"))
+    return np.sign(np.sin(np.deg2rad(turned - shift))), shift
+
+
+def _in_setting(columns: dict, row: np.ndarray, sign: np.ndarray, shift: np.ndarray) -> dict:
+    """Columns of the complete list at the rows of a file, phases and HL coefficients turned."""
+    found = {label: (kind, values[row]) for label, (kind, values) in columns.items()}
+    for label, (kind, values) in found.items():
+        if kind == "P":
+            found[label] = kind, (sign * (values - shift)) % 360.0
+    hl = [label for label, (kind, _) in found.items() if kind == "A"]
+    for order, pair in ((1, hl[:2]), (2, hl[2:])):
+        if pair:
+            x, y = (found[label][1] for label in pair)
+            turn = (x - 1j * y) * np.exp(1j * np.deg2rad(order * shift))
+            found[pair[0]], found[pair[1]] = ("A", turn.real), ("A", -sign * turn.imag)
+    return found
 
 
 def _free_label(label: str, known: set) -> str:

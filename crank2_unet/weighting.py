@@ -147,6 +147,7 @@ def _log_likelihood(pair: _Pair) -> np.ndarray:
         variance, x = pair.variance(sigma_a), pair.concentration(sigma_a)
         misfit = (pair.e_obs**2 + sigma_a**2 * pair.e_calc**2) / variance
         # log cosh x and log I0(x) less x, which does not overflow
-        overlap = np.where(pair.centric, np.log1p(np.exp(-2 * x)), np.log(i0e(x)))
+        overlap = np.log(i0e(x))
+        overlap[pair.centric] = np.log1p(np.exp(-2 * x[pair.centric]))
         rows.append(x + overlap - degrees * (np.log(variance) + misfit))
     return np.stack(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -56,9 +55,9 @@ def plan_windows(points: np.ndarray, spacing: float, margin: int, largest: int) 
     # spare points are shared by both ends, so that the outermost windows get as much context
     origin = low - spacing * (margin + (core * counts - needed) / 2)
     inside = np.floor(((points - origin) / spacing - margin) / core).astype(int)
-    occupied = {tuple(row) for row in np.unique(np.clip(inside, 0, counts - 1), axis=0)}
-    starts = np.array([core * index for index in product(*map(range, counts)) if index in occupied])
-    return WindowPlan(origin, spacing, tuple(int(n) for n in shape), starts,
+    occupied = np.zeros(counts, bool)
+    occupied[tuple(np.clip(inside, 0, counts - 1).T)] = True
+    return WindowPlan(origin, spacing, tuple(int(n) for n in shape), core * np.argwhere(occupied),
                       tuple(int(n) for n in core * counts + 2 * margin), margin)
 
 

@@ -6,19 +6,19 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "crank2_unet"
 LAYERS = [
     {"errors", "hook"},
-    {"phases", "reflections", "scatterer"},
+    {"phases", "reflections", "scatterer", "parrot_options"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
-    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "parrot"},
+    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "anisotropy", "parrot"},
     {"network", "sad", "modification"},
     {"segmentation", "simulation"},
-    {"pipeline"},
+    {"pipeline", "parrot_log"},
     {"figures"},
     {"report", "check"},
     {"result"},
-    {"jobs"},
+    {"jobs", "parrot_job"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "unet_parrot"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"tensorflow", "keras", "dask", "onnx", "onnxruntime"}
@@ -53,3 +53,19 @@ def test_only_the_command_line_knows_training_and_only_training_knows_its_librar
         assert ("training", True) not in names or path.stem == "cli"
         used = {name for name, relative in names if not relative} & HEAVY
         assert used <= {"onnxruntime"} and (not used or path.stem in ("network", "check"))
+
+
+def test_the_part_for_crank2_stands_on_the_pipeline_and_only_commands_know_it():
+    for path in (PACKAGE / "crank2").glob("*.py"):
+        ours = {name for name, relative in imports(path) if relative} & set(LEVEL)
+        assert all(LEVEL[name] <= LEVEL["pipeline"] for name in ours), path
+    for path in PACKAGE.glob("*.py"):
+        assert ("crank2", True) not in set(imports(path)) or path.stem == "cli"
+
+
+def test_the_import_hook_loads_nothing_but_sys():
+    """It is executed at every start of Python."""
+    top = ast.parse((PACKAGE / "hook.py").read_text()).body
+    loaded = [ast.unparse(node) for node in top if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert loaded == ["import sys"]
+    assert not any(True for _ in imports(PACKAGE / "__init__.py"))

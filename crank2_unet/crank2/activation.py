@@ -6,7 +6,6 @@ Nothing changes for a job without the option: each replaced method then only cal
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -100,8 +99,7 @@ def _treat_dmfull(common, prefix, original, dmfull, set_all_par=False):
     original(dmfull, set_all_par)
     dmfull.unet_parrot = None
     value = dmfull.GetParam(OPTION)
-    segments = value == "unet" or (value is None and dmfull.GetParam("map_segmentation")
-                                   and _is_ours(prefix))
+    segments = value == "unet" or (value is None and dmfull.GetParam("map_segmentation"))
     if not segments and value != "none":
         return
     program = dmfull.dm.GetProg("parrot") if dmfull.dm else None
@@ -111,8 +109,11 @@ def _treat_dmfull(common, prefix, original, dmfull, set_all_par=False):
     elif value == "none":
         program.SetKey("histogram-match", True, keep_previous=False)
         program.SetKey("ncs-average", True, keep_previous=False)
-    else:
+    elif _is_ours(prefix):
         _segment_or_not(common, dmfull, program)
+    else:
+        dmfull.SetParam("map_segmentation", True)
+        _say(common.Info, "Solvent masks by the process segmentmap that this Crank2 brings along.")
 
 
 def _segment_or_not(common, dmfull, program) -> None:
@@ -141,7 +142,7 @@ def _within(dmfull) -> str:
     return f" of {parent.name}" if parent and parent.nick != "crank" else ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _say(how, message: str) -> None:
     """Tell a thing once: Crank2 treats the parameters of a step several times."""
     how(message)
@@ -153,7 +154,7 @@ def _is_ours(prefix: str) -> bool:
     return Path(module.__file__).parent == Path(__file__).parent or hasattr(module, "crank2_unet")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def network_problem() -> str | None:
     """Why the network cannot be used, by ``crank2-unet check``; None if it can."""
     run = subprocess.run([sys.executable, "-m", "crank2_unet", "check"], stdin=subprocess.DEVNULL,
@@ -162,7 +163,7 @@ def network_problem() -> str | None:
     return None if run.returncode == 0 else (lines or ["crank2-unet check failed"])[-1]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def choose_parrot(explicit: str | None) -> Parrot:
     """The Parrot to run and its route.
 

@@ -10,7 +10,7 @@ import os
 from importlib import import_module
 
 from crank2_unet import __version__
-from crank2_unet.crank2.activation import activate
+from crank2_unet.crank2.activation import activate, choose_parrot
 from crank2_unet.crank2.option import REFERENCE
 
 _CRANK2 = __name__.rpartition("processes.")[0]
@@ -50,6 +50,9 @@ class segmentmap(import_module(_CRANK2 + "process").process):
         from crank2_unet.solvent import UnetSolvent
 
         self._unet = None
+        dmfull = self.parent_process
+        if getattr(dmfull, "unet_parrot", None) is None:  # its parameters were treated without us
+            dmfull.unet_parrot = choose_parrot(dmfull.dm.GetProg("parrot").GetParam("binary"))
         program = self.AddProg("unetsegment")
         handover.clear(self.rundir)
         program.Run()
@@ -58,6 +61,8 @@ class segmentmap(import_module(_CRANK2 + "process").process):
         self._cutoffs = ModelCard.read().cutoffs
         self._unet = UnetSolvent.from_json(result["solvent_content"], self._cutoffs)
         self.est_solvcont = self._unet.expected
+        if not 0 < self.est_solvcont < 1:
+            raise ValueError(f"a solvent content of {self.est_solvcont:g} is impossible")
         self.out.Get("mapcoef", typ="mask").segmentation = self.rundir
         if not self._introduced:
             self._introduced = True

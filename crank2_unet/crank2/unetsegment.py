@@ -36,7 +36,8 @@ class unetsegment(import_module(_CRANK2 + "program").program):
                 columns += ["--colin-hl", _labels(phases, "hla", "hlb", "hlc", "hld")]
             else:
                 columns += ["--colin-phifom", _labels(phases, "ph", "fom")]
-        self.SetArg("-m", ["crank2_unet", "segment", *columns, "-o", "."], keep_previous=False)
+        self.SetArg("-m", ["crank2_unet", "segment", *columns, "-o", ".", "--no-report"],
+                    keep_previous=False)
 
     def DefineOutput(self):
         """The mask's Fourier coefficients, in the data set of the amplitudes."""

@@ -7,15 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import gemmi
 import numpy as np
+from phasing import centroid, modified_terms
 from tools import Column, Table, arguments, assignments, keywords
-
-from crank2_unet.data import PhasedData
-from crank2_unet.mtz import read_anomalous
-from crank2_unet.phases import phi_fom_from_hl, to_complex
-from crank2_unet.sad import Scatterer, phase_sad
-from crank2_unet.weighting import combine
 
 if "-i" in sys.argv:
     sys.exit(print(" Program: refmac5; version 5.8.0430 (stand-in)"))
@@ -25,49 +19,56 @@ form = next(line for line in lines if line[:2] == ["ANOM", "FORM"])
 
 
 def experimental():
-    """Complete reflections and SAD phases; kept in a file, since every cycle asks for the same."""
-    labels = ",".join(columns[key] for key in ("F+", "SIGF+", "F-", "SIGF-"))
-    _, data, _ = read_anomalous(files["HKLIN"], labels)
-    sites = Path(files["XYZIN"]).read_bytes()
-    numbers = np.nan_to_num([data.f_plus, data.f_minus]).tobytes()
-    key = hashlib.sha256(sites + numbers + str(form).encode()).hexdigest()
-    kept = Path(tempfile.gettempdir()) / f"standin-{os.getuid()}-{key[:24]}.npz"
+    """SAD phases by crank2_unet.sad; kept in a file, since every cycle asks for the same."""
+    labels = [columns[key] for key in ("F+", "SIGF+", "F-", "SIGF-")]
+    table = Table.read(files["HKLIN"], labels)
+    numbers = np.nan_to_num([column.values for column in table.columns.values()])
+    measured = np.any(numbers > 0, axis=0)
+    parts = numbers[:, measured].tobytes(), Path(files["XYZIN"]).read_bytes(), str(form).encode()
+    key = hashlib.sha256(b"".join(parts)).hexdigest()[:24]
+    kept = Path(tempfile.gettempdir()) / f"standin-{os.getuid()}-{key}.npz"
     if not kept.exists():
-        phased = phase_sad(data, gemmi.read_structure(files["XYZIN"]),
-                           Scatterer(form[2].capitalize(), float(form[3]), float(form[4])), 0)
-        np.savez(kept.with_suffix(f".{os.getpid()}.npz"), hl=phased.hl, f=phased.f, sigf=phased.sigf)
-        os.replace(kept.with_suffix(f".{os.getpid()}.npz"), kept)
+        import gemmi
+
+        from crank2_unet.mtz import read_anomalous
+        from crank2_unet.sad import Scatterer, phase_sad
+
+        _, data, _ = read_anomalous(files["HKLIN"], ",".join(labels))
+        scatterer = Scatterer(form[2].capitalize(), float(form[3]), float(form[4]))
+        phased = phase_sad(data, gemmi.read_structure(files["XYZIN"]), scatterer, 0)
+        r, seen = data.reflections, np.isfinite(phased.f)
+        partial = kept.with_suffix(f".{os.getpid()}.npz")
+        np.savez(partial, hkl=r.hkl[seen], f=phased.f[seen], sigf=phased.sigf[seen],
+                 hl=phased.hl[seen], centric=r.centric[seen], epsilon=r.epsilon[seen])
+        os.replace(partial, kept)
     with np.load(kept) as stored:
-        return data.reflections, stored["hl"], stored["f"], stored["sigf"]
+        return table, dict(stored)
 
 
-r, hl, f, sigf = experimental()
+given, data = experimental()
+f, hl = data["f"], data["hl"]
 if "FPART1" in columns:
     table = Table.read(files["HKLIN"], [columns["FPART1"], columns["PHIP1"]])
-    fmod, phi = (np.nan_to_num(r.spread(table.hkl, c.values)) for c in table.columns.values())
-    weighted = combine(PhasedData(r, f, sigf, hl, np.zeros(len(r), complex)), to_complex(fmod, phi))
+    table.rows(data["hkl"])
+    fmod, phi = (np.nan_to_num(column.values) for column in table.columns.values())
     beta = next((float(line[1]) for line in lines if line[0].upper() == "DMBL"), 1.0)
-    known = (fmod > 0)[:, None]
-    hl = hl + np.where(known, beta * (weighted.hl - hl), 0)
-measured = np.isfinite(f)
-hl[~measured] = 0
-phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
-best = np.abs(to_complex(fom * np.nan_to_num(f), phi))
+    hl = hl + beta * modified_terms(f, data["centric"], data["epsilon"], table.d(), fmod, phi)
+phi, fom = centroid(hl, data["centric"])
 values = {"FB": ("F", f), "PHCOMB": ("P", phi), "PHIB": ("P", phi), "FOM": ("W", fom),
-          "FWT": ("F", best), "PHWT": ("P", phi), "DELFWT": ("F", best), "PHDELWT": ("P", phi),
-          "DELFAN": ("F", best), "PHDELAN": ("P", phi), "F": ("F", f), "SIGF": ("Q", sigf)}
+          "FWT": ("F", fom * f), "PHWT": ("P", phi), "DELFWT": ("F", fom * f),
+          "PHDELWT": ("P", phi), "DELFAN": ("F", fom * f), "PHDELAN": ("P", phi),
+          "F": ("F", f), "SIGF": ("Q", data["sigf"])}
 for letter, value in zip("ABCD", hl.T):
     values[f"HL{letter}"] = values[f"HL{letter}COMB"] = ("A", value)
-given = Table.read(files["HKLIN"], [columns["F+"]]).columns[columns["F+"]]
-result = Table(r.cell, r.spacegroup, r.hkl)
+first = given.columns[columns["F+"]]
+result = Table(given.cell, given.spacegroup, data["hkl"])
 for name, label in out.items():
-    kind, value = values["F" if name in ("FP", "FN") else "SIGF" if name.startswith("SIGF") else name]
-    result.columns[label] = Column(kind, given.crystal, given.dataset, given.wavelength,
-                                   np.where(measured, value, np.nan))
-result.write(files["HKLOUT"], measured)
+    kind, value = values["SIGF" if name.startswith("SIGF") else "F" if name[0] == "F" and
+                         name not in values else name]
+    result.columns[label] = Column(kind, first.crystal, first.dataset, first.wavelength, value)
+result.write(files["HKLOUT"])
 if Path(files["XYZIN"]).resolve() != Path(files["XYZOUT"]).resolve():
     shutil.copy(files["XYZIN"], files["XYZOUT"])
 Path("luzzd").write_text("stand-in\n")
-mean = fom[measured].mean()
-print(f" Overall figure of merit = {mean:.4f}\n Overall correlation coefficient = 0.9000\n"
-      f" Overall R factor = 0.4000")
+print(f" Overall figure of merit = {fom.mean():.4f}\n Overall correlation coefficient = 0.9000\n"
+      " Overall R factor = 0.4000")

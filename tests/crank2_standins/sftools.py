@@ -84,7 +84,7 @@ def absent(words):
 
 
 lines = sys.stdin.read().splitlines()
-for number, line in enumerate(lines):
+for line in lines:
     words = [word.strip('"') for word in line.replace("(", " (").split()]
     name = words[0].lower() if words else ""
     if name == "read":

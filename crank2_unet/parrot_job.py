@@ -1,0 +1,306 @@
+"""What ``unet-parrot`` does: read, choose the mask, modify density, write Parrot's columns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from . import __version__
+from .anisotropy import anisotropy, fall_off, scaled
+from .data import PhasedData
+from .errors import Crank2UnetError, InputError, ProgramError
+from .grids import density_map, like, read_map_of, resample, write_map
+from .masks import cut_at_fraction, deviation_radius, model_mask, soften, variance_weights
+from .matthews import Composition, MatthewsOption, matthews_options
+from .modification import ModificationResult, modify_density
+from .mtz import MAP_COEFFICIENTS, Input, append_columns, read_phased
+from .network import SolventNet
+from .parrot_log import ParrotLog
+from .parrot_options import ParrotOptions
+from .phases import phi_fom_from_hl, to_complex
+from .pipeline import fixed_weights, segment, unet_weights
+
+_log = logging.getLogger(__name__)
+_MODEL_BLUR = 1.0  # Angstrom; the best softening of the mask of a model (tests/test_modification.py)
+
+
+def run(options: ParrotOptions, notes: list[str]) -> None:
+    """Run a job of ``unet-parrot``.
+
+    Raises
+    ------
+    Crank2UnetError : the output file is not written.
+    """
+    log = ParrotLog(options, notes)
+    given = read_phased(options.mtzin, options.colin_fo, options.colin_hl,
+                        "" if options.colin_hl else options.colin_phifom, options.colin_fc,
+                        d_min=options.resolution)
+    data, u = given.data, np.zeros((3, 3))
+    log.say("Columns: " + "; ".join(given.labels.values()))
+    if options.anisotropy_correction:
+        u = anisotropy(data)
+        data = scaled(data, u)
+        log.say("Anisotropy correction, U (Angstrom^2):", *(
+            "  " + "  ".join(f"{value:8.4f}" for value in row) for row in u))
+    masks = _Masks(options, given, data)
+    log.solvent(masks.solvent_content, masks.solvent_source, masks.matthews)
+    log.start(masks.fom, _correlation_with_map(data))
+    if options.averages and (options.ncs_operator or options.pdbin_ha or options.pdbin_mr):
+        _log.warning("NCS averaging is not available: the map is not averaged.")
+
+    def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+        log.cycle_begins(cycle, masks.radius, masks.describe(cycle))
+        return masks.weights(density, cycle)
+
+    result = modify_density(data, weights, options.cycles, log.cycle_ends)
+    _write(options, given, result, fall_off(data.reflections, u))
+    log.finish()
+
+
+def _correlation_with_map(data: PhasedData) -> float:
+    """Of the observed amplitudes with those of the starting map."""
+    measured = np.isfinite(data.f)
+    return float(np.corrcoef(data.f[measured], np.abs(data.coefficients[measured]))[0, 1])
+
+
+class _Masks:
+    """Where the mask of each cycle comes from; nothing is made before it is needed."""
+
+    def __init__(self, options: ParrotOptions, given: Input, data: PhasedData):
+        self._options, self._given, self._data = options, given, data
+        self._file = _FileMask(options, data) if options.mskin else None
+        self._solvent = None
+
+    @cached_property
+    def fom(self) -> float:
+        """Mean figure of merit of the measured reflections before the first cycle."""
+        _, fom = phi_fom_from_hl(self._data.hl, self._data.reflections.allowed_phase)
+        return float(fom[np.isfinite(self._data.f)].mean())
+
+    @cached_property
+    def radius(self) -> float:
+        """Of the local variance, Angstrom."""
+        return self._options.solvent_mask_filter_radius or deviation_radius(self.fom)
+
+    def source(self, cycle: int) -> str:
+        """"file", "fmsk", "model", "unet" or "variance"."""
+        options = self._options
+        if options.mskin and (cycle == 1 or options.mskin_cycles == "all"):
+            return "file"
+        if options.colin_fmsk and cycle == 1:
+            return "fmsk"
+        if options.pdbin and not options.force_solvent_mask_calculation:
+            return "model"
+        return "variance" if self._net is None else "unet"
+
+    def describe(self, cycle: int) -> str:
+        """What the mask of a cycle is, for the log."""
+        options, net = self._options, self._net
+        return {"file": f"{options.mskin}, {options.mskin_value}"
+                        + (f", by {options.mask_command}" if options.mask_command else ""),
+                "fmsk": f"local variance of {options.colin_fmsk}, radius {self.radius:.2f} A",
+                "model": options.pdbin,
+                "unet": net and f"network {net.card.name} {net.card.version} on {net.device.used}",
+                "variance": f"local variance, radius {self.radius:.2f} A"}[self.source(cycle)]
+
+    def weights(self, density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+        """P(solvent) on the grid of the map of a cycle."""
+        source = self.source(cycle)
+        if source == "file":
+            return self._file.weights(density, cycle, self.solvent_content)
+        if source == "unet":
+            return self._unet(density, cycle)
+        if source == "model":
+            return fixed_weights(self._model)(density, cycle)
+        if source == "fmsk":
+            density = density_map(self._data.reflections, self._fmsk, self._data.reflections.d_min / 3)
+        return variance_weights(self.solvent_content, self.radius)(density, cycle)
+
+    @property
+    def solvent_content(self) -> float:
+        return self._solvent_and_source[0]
+
+    @property
+    def solvent_source(self) -> str:
+        return self._solvent_and_source[1]
+
+    @cached_property
+    def matthews(self) -> list[MatthewsOption]:
+        """What the sequence says of the number of copies; empty without one."""
+        r = self._data.reflections
+        return [] if self._composition is None else matthews_options(
+            self._composition, r.cell, r.spacegroup, r.d_min)
+
+    @cached_property
+    def _composition(self) -> Composition | None:
+        return Composition.from_file(self._options.seqin) if self._options.seqin else None
+
+    @cached_property
+    def _solvent_and_source(self) -> tuple[float, str]:
+        options = self._options
+        sources = {self.source(cycle) for cycle in range(1, options.cycles + 1)}
+        if options.solvent_content:
+            return options.solvent_content, "given"
+        if options.pdbin:
+            return float(self._model.array.mean()), "from the model"
+        if "unet" in sources:
+            found = segment(self._data, self._net, self._composition).solvent
+            return found.value, f"estimated from the network's map and the sequence: {found.rule}"
+        if self.matthews:
+            return max(self.matthews, key=lambda o: o.probability).solvent, "from the sequence"
+        if self._file and not options.mask_command:
+            return self._file.mean(), "from the mask"
+        if sources == {"file"} and options.mskin_value != "prob":
+            return 0.0, "not needed"
+        raise InputError("The solvent content is not known. Give -solvent-content or -seqin.")
+
+    @cached_property
+    def _net(self) -> SolventNet | None:
+        """The network; None where local variance takes its place."""
+        options = self._options
+        if options.mask == "variance":
+            return None
+        try:
+            return SolventNet.load(options.model or None, options.device, options.threads or None)
+        except Crank2UnetError as error:
+            if options.mask == "unet" or options.model:
+                raise
+            _log.warning("The network cannot be used: %s The mask is made by local variance, the "
+                         "classical way.", error)
+            return None
+
+    @cached_property
+    def _unet(self):
+        return unet_weights(self._data, self._net, self.solvent_content)
+
+    @cached_property
+    def _model(self) -> gemmi.FloatGrid:
+        """Softened mask of the model."""
+        structure = read_structure(self._options.pdbin)
+        r = self._data.reflections
+        grid = density_map(r, self._data.coefficients, r.d_min / 3)
+        return soften(model_mask(structure, grid), _MODEL_BLUR)
+
+    @cached_property
+    def _fmsk(self) -> np.ndarray:
+        """Coefficients of the map whose local variance is the mask of the first cycle."""
+        file = self._given.file
+        labels = file.find(MAP_COEFFICIENTS, self._options.colin_fmsk)
+        values = np.stack([file.column(label) for label in labels], axis=1)
+        return np.nan_to_num(to_complex(*self._data.reflections.spread(file.hkl, values).T))
+
+
+@dataclass(frozen=True)
+class _FileMask:
+    """The mask of -mskin, read anew in each cycle if a command writes it."""
+
+    options: ParrotOptions
+    data: PhasedData
+
+    def weights(self, density: gemmi.FloatGrid, cycle: int, solvent_content: float) -> gemmi.FloatGrid:
+        if self.options.mask_command:
+            self._run_command(density, cycle)
+        mask = resample(self._read(), density)
+        if self.options.mskin_value == "prob":
+            return cut_at_fraction(mask, solvent_content, lowest=False)
+        if self.options.mskin_value == "mask":
+            return like(mask, mask.array > 0.5)
+        return like(mask, np.clip(mask.array, 0, 1))
+
+    def mean(self) -> float:
+        """Solvent content by the mask."""
+        return float(np.clip(self._read().array, 0, 1).mean())
+
+    def _read(self) -> gemmi.FloatGrid:
+        mask = read_map_of(self.options.mskin, self.data.reflections)
+        return like(mask, 1 - mask.array) if self.options.mskin_one_is == "protein" else mask
+
+    def _run_command(self, density: gemmi.FloatGrid, cycle: int) -> None:
+        """Let the user's command make the mask from the current map.
+
+        Raises
+        ------
+        ProgramError : it fails or leaves the mask as it was.
+        """
+        mask = Path(self.options.mskin)
+        map_file = self.options.mask_map or f"{Path(self.options.mtzout).with_suffix('')}_for_mask.ccp4"
+        write_map(density, map_file)
+        before = _stamp(mask)
+        # the user's own command line, hence a shell; file names are quoted
+        command = (f"{self.options.mask_command} {shlex.quote(map_file)} {shlex.quote(str(mask))} "
+                   f"{cycle}")
+        status = subprocess.run(command, shell=True, check=False).returncode
+        if status:
+            raise ProgramError(f"-mask-command failed with status {status} in cycle {cycle}: {command}")
+        if _stamp(mask) == before:
+            raise ProgramError(f"-mask-command did not write {mask} in cycle {cycle}: {command}")
+
+
+def _stamp(path: Path) -> tuple | None:
+    """What changes when a file is written; None if there is none."""
+    if not path.exists():
+        return None
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def read_structure(path: str) -> gemmi.Structure:
+    """A coordinate file with atoms in it, PDB or mmCIF.
+
+    Raises
+    ------
+    InputError : it cannot be read or has no atoms.
+    """
+    try:
+        structure = gemmi.read_structure(path)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a coordinate file: {error}.") from error
+    if not len(structure) or not structure[0].count_atom_sites():
+        raise InputError(f"{path} has no atoms.")
+    return structure
+
+
+def _write(options: ParrotOptions, given: Input, result: ModificationResult, fall_off: np.ndarray,
+           ) -> None:
+    """Parrot's columns: HL coefficients and map, or the modified map alone."""
+    coefficients = result.coefficients
+    if options.modify_map_and_terminate:  # of any scale: give it that of the amplitudes
+        coefficients = result.modified * _scale(given.data.f, result.modified)
+    coefficients = coefficients * fall_off
+    groups = [_group(options.colout_fc or options.colout, given, ("F_phi.F", "F_phi.phi"), "FP",
+                     (np.abs(coefficients), np.rad2deg(np.angle(coefficients)) % 360))]
+    if not options.modify_map_and_terminate:
+        groups.insert(0, _group(options.colout_hl or options.colout, given,
+                                ("ABCD.A", "ABCD.B", "ABCD.C", "ABCD.D"), "AAAA", result.hl.T))
+    append_columns(options.mtzout, given.file, given.data.reflections, groups,
+                   f"Density modification by unet-parrot, crank2-unet {__version__}")
+
+
+def _scale(f: np.ndarray, modified: np.ndarray) -> float:
+    """What brings structure factors to the root mean square of the observed amplitudes."""
+    measured = np.isfinite(f)
+    return np.sqrt(np.mean(f[measured] ** 2) / np.mean(np.abs(modified[measured]) ** 2))
+
+
+def _group(name: str, given: Input, endings: tuple, kinds: str, values) -> tuple[str, str, dict]:
+    """Crystal, dataset and columns of a Clipper path: crystal/dataset/[A,B] or a prefix of labels."""
+    head, _, tail = name.rpartition("/")
+    labels = [part.strip() for part in tail.strip("[]").split(",")]
+    if len(labels) == 1 and not tail.startswith("["):
+        labels = [f"{tail}.{ending}" for ending in endings]
+    if len(labels) != len(kinds):
+        raise InputError(f"The output columns {name} are {len(labels)}; they must be {len(kinds)}.")
+    mtz = given.file.mtz
+    own = mtz.dataset(mtz.column_with_label(given.labels["fo"].split(",")[0]).dataset_id)
+    path = [part for part in head.split("/") if part]
+    if len(path) != 2 or "*" in path:
+        path = [own.crystal_name, own.dataset_name]
+    return *path, {label: (kind, column) for label, kind, column in zip(labels, kinds, values)}

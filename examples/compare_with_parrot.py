@@ -1,0 +1,106 @@
+"""unet-parrot beside the real Parrot: the same data, mask and number of cycles.
+
+    python compare_with_parrot.py FOLDER[@D_MIN] ... [--cparrot PROGRAM] [--cycles N]
+
+Each FOLDER holds data.mtz with F, SIGF and HLA_SAD-HLD_SAD, and model.pdb.gz in the same cell and
+origin; D_MIN cuts the resolution.  Prints, for each program and mask, the mean error of the best
+phases, the correlation of the m|F| map with that of the model, seconds per cycle and peak memory.
+Masks: each program's own ("own"), local variance in ours ("variance") and, as a file for both (-mskin),
+the softened one of the model ("true") and the network's of the first map ("unet").  A Parrot that does
+not know -mskin does "own" only; without --cparrot only unet-parrot runs.  Parrot needs CLIBD with its
+reference structure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from crank2_unet.data import PhasedData
+from crank2_unet.grids import density_map, write_map
+from crank2_unet.masks import model_mask, soften
+from crank2_unet.mtz import read_phased
+from crank2_unet.network import SolventNet
+from crank2_unet.phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_complex
+from crank2_unet.pipeline import unet_weights
+from crank2_unet.training.histograms import model_structure_factors
+
+OURS = [sys.executable, "-m", "crank2_unet.unet_parrot"]
+COLUMNS = ["-colin-fo", "F,SIGF", "-colin-hl", "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", metavar="FOLDER[@D_MIN]")
+    parser.add_argument("--cparrot", help="the real program, patched or not")
+    parser.add_argument("--cycles", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{options.cycles} cycles; per cycle without start-up: wall and CPU seconds; peak MB\n"
+          f"{'data':20s} {'mask':9s} {'program':12s} {'error':>6s} {'CC':>6s} {'wall':>6s} {'CPU':>6s} "
+          f"{'MB':>5s}")
+    for text in options.folders:
+        name, _, d_min = text.partition("@")
+        with tempfile.TemporaryDirectory() as work:
+            compare(Path(name), float(d_min or 1.0), options.cparrot, options.cycles, Path(work))
+
+
+def compare(folder: Path, d_min: float, cparrot: str | None, cycles: int, work: Path) -> None:
+    """Print the lines of one data set."""
+    data = read_phased(folder / "data.mtz", COLUMNS[1], COLUMNS[3], d_min=d_min).data
+    reflections, model = data.reflections, gemmi.read_structure(str(folder / "model.pdb.gz"))
+    true_phi = np.rad2deg(np.angle(model_structure_factors(model, reflections)))
+    grid = density_map(reflections, data.coefficients, reflections.d_min / 3)
+    true_mask = soften(model_mask(model, grid), 1.0)
+    solvent = float(true_mask.array.mean())
+    common = ["-mtzin", str(folder / "data.mtz"), *COLUMNS, "-resolution", str(d_min),
+              "-solvent-content", f"{solvent:.3f}"]
+    print(f"{folder.name:20s} {'':9s} {'start':12s} {_quality(data, data.hl, true_phi)}")
+    write_map(true_mask, work / "true.ccp4")
+    write_map(unet_weights(data, SolventNet.load(device="cpu"), solvent)(grid, 1), work / "unet.ccp4")
+    patched = cparrot and "-mskin" in subprocess.run([cparrot], capture_output=True, text=True).stdout
+    for mask in ("own", "variance", "true", "unet"):
+        file = ["-mskin", str(work / f"{mask}.ccp4")] if mask in ("true", "unet") else []
+        ours = ["-mask", "variance"] if mask == "variance" else file
+        programs = {"unet-parrot": [*OURS, *common, *ours]}
+        if cparrot and (mask == "own" or patched and file):
+            programs["Parrot"] = [cparrot, *common, *file]
+        for program, command in programs.items():
+            first = _timed([*command, "-cycles", "1", "-mtzout", str(work / "one.mtz")])
+            last = _timed([*command, "-cycles", str(cycles), "-mtzout", str(work / "all.mtz")])
+            wall, cpu = ((last[i] - first[i]) / (cycles - 1) for i in (0, 1))
+            out = read_phased(work / "all.mtz", "F,SIGF", "parrot", d_min=d_min).data
+            print(f"{folder.name:20s} {mask:9s} {program:12s} {_quality(data, out.hl, true_phi)} "
+                  f"{wall:6.2f} {cpu:6.2f} {last[2]:5.0f}", flush=True)
+
+
+def _quality(data: PhasedData, hl: np.ndarray, true_phi: np.ndarray) -> str:
+    """Mean phase error, degrees, and map correlation over the measured reflections."""
+    phi, fom = phi_fom_from_hl(hl, data.reflections.allowed_phase)
+    f = np.nan_to_num(data.f)
+    correlation = map_correlation(to_complex(f * fom, phi), to_complex(f, true_phi),
+                                  data.reflections.multiplicity)
+    return f"{mean_phase_error(phi[f > 0], true_phi[f > 0]):6.1f} {correlation:6.3f}"
+
+
+def _timed(command: list[str]) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and peak memory in MB of a program, which must succeed."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=log)
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            log.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed:\n{log.read()[-2000:]}")
+    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
