@@ -2,20 +2,26 @@
 
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import gemmi
 import numpy as np
 import pytest
 
+from crank2_job import STANDINS, phased_example, prepare
 from crank2_unet.ccp4i2 import registration
 from crank2_unet.cli import main
 from crank2_unet.figures import data_uri
 from crank2_unet.grids import read_map, structure_factors
 from crank2_unet.mtz import read_phased
+from crank2_unet.phases import map_correlation
+from crank2_unet.training.histograms import model_structure_factors
 from i2run import i2run
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -28,10 +34,7 @@ needs_ccp4i2 = pytest.mark.skipif(not importlib.util.find_spec("ccp4i2"),
 @pytest.fixture(scope="module")
 def phased(tmp_path_factory):
     """The example with phases, in a folder with a space in its name."""
-    folder = tmp_path_factory.mktemp("phased") / "a b"
-    assert main(["phase", str(EXAMPLES / "example.mtz"), "--sites", str(EXAMPLES / "sites.pdb"),
-                 "--element", "Se", "--cycles", "1", "-o", str(folder)]) == 0
-    return folder / "phased.mtz"
+    return phased_example(tmp_path_factory.mktemp("phased") / "a b")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +164,77 @@ def test_missing_input_is_asked_for(arguments, message, tmp_path):
     assert not (job.folder / "unet").exists()
 
 
+@pytest.fixture(scope="module")
+def crank2_job(phased, tmp_path_factory):
+    """Density modification of the example by CCP4i2's Crank2; CCP4 programs are stand-ins."""
+    crank2 = prepare(tmp_path_factory.mktemp("crank2"))
+    return i2run(
+        tmp_path_factory.mktemp("i2") / "crank2", "unetcrank2", "--DMMASK", "unet",
+        "--START_PIPELINE", "dmfull", "--END_PIPELINE", "dmfull", "--PRESENT_STYLE", "bigpage",
+        "--USER_DMFULL_DMCYC", "True", "--DMFULL_DMCYC", "2",
+        "--F_SIGFanom", f"fullPath={EXAMPLES / 'example.mtz'}",
+        "columnLabels=/*/*/[F(+),SIGF(+),F(-),SIGF(-)]",
+        "--INPUT_PHASES", "True", "--FPHIN_HL", f"fullPath={phased}",
+        "columnLabels=/*/*/[HLA,HLB,HLC,HLD]",
+        "--ATOM_TYPE", "Se", "--XYZIN_SUB", f"fullPath={EXAMPLES / 'sites.pdb'}",
+        "--FPRIME", "-7.69", "--USER_FPRIME", "True", "--FDPRIME", "3.84", "--USER_FDPRIME", "True",
+        "--SEQIN", f"seqFile={SEQUENCE}",
+        PATH=f"{crank2.bin}{os.pathsep}{os.environ['PATH']}", PYTHONPATH=STANDINS / "modules",
+        CRANK2=crank2.work / "env", CCP4=crank2.work)
+
+
+@needs_ccp4i2
+def test_crank2_task_makes_masks_by_the_network(crank2_job):
+    assert crank2_job.status == "Finished" and crank2_job.errors == [], crank2_job.output
+    assert {"FPHOUT", "FPHOUT_HL", "FREEROUT"} <= set(crank2_job.files)
+    keywords = (crank2_job.folder / "crank.inp").read_text().splitlines()
+    assert keywords[0] == "dmmask::unet" and keywords[-1].startswith("dmfull dmcyc::2")
+    log = (crank2_job.folder / "log.txt").read_text()
+    used, asked = map(int, re.search(r"mask was used in (\d+) of (\d+) cycles", log).groups())
+    assert used == asked >= 5
+    (last,) = crank2_job.folder.rglob("Parrot_cyc2_input")
+    assert {"mskin", "colin-wrk-fmsk"} & {line.split()[0] for line in last.read_text().splitlines()}
+
+
+@needs_ccp4i2
+def test_crank2_task_improves_the_map(crank2_job, phased):
+    model = gemmi.read_structure(str(EXAMPLES / "model.pdb"))
+
+    def correlation(path, **columns):
+        data = read_phased(path, need_phases=False, **columns).data
+        return map_correlation(data.coefficients, model_structure_factors(model, data.reflections),
+                               data.reflections.multiplicity)
+
+    assert correlation(crank2_job.folder / "FPHOUT.mtz") > 0.05 + correlation(
+        phased, colin_hl="HLA,HLB,HLC,HLD")
+
+
+@needs_ccp4i2
+def test_crank2_task_cites_both_papers(crank2_job):
+    titles = [reference.get("articleTitle") for reference in
+              crank2_job.report.iter("CCP4i2ReportReference")]
+    assert [title.split()[0] for title in titles] == ["Deep-learning", "Automatic"]
+
+
+@needs_ccp4i2
+def test_crank2_task_has_all_parameters_of_crank2():
+    code = """
+import sys
+from ccp4i2.core.tasks import get_plugin_class
+tasks = [get_plugin_class(name)(workDirectory=sys.argv[1]) for name in ("unetcrank2", "crank2")]
+for part in ("inputData", "outputData", "controlParameters"):
+    ours, theirs = ({child.objectName() for child in getattr(task.container, part).children()}
+                    for task in tasks)
+    print(part, len(theirs) > 5, theirs <= ours, *sorted(ours - theirs))
+print(tasks[0].container.controlParameters.DMMASK)
+"""
+    run = subprocess.run([sys.executable, "-c", code, "."], text=True, capture_output=True,
+                         env={**os.environ, "DJANGO_SETTINGS_MODULE": "ccp4i2.config.settings"})
+    assert run.stdout.splitlines()[-4:] == [
+        "inputData True True", "outputData True True", "controlParameters True True DMMASK", "unet"], (
+        run.stdout + run.stderr)
+
+
 @needs_ccp4i2
 @pytest.mark.parametrize("switch, found", [("on", True), ("off", False)])
 def test_tasks_are_known_without_an_import(switch, found):
@@ -169,6 +243,20 @@ def test_tasks_are_known_without_an_import(switch, found):
                          env={"CRANK2_UNET_HOOK": switch, "PATH": ""})
     names = {entry.name for entry in registration.TASKS}
     assert names & set(json.loads(run.stdout)) == (names if found else set())
+
+
+@pytest.mark.parametrize("task, expected", [
+    ("unetcrank2", "dmmask::classic\ndmfull\n"), ("crank2", "dmfull\n")])
+def test_only_our_task_says_dmmask(task, expected, tmp_path):
+    keywords = tmp_path / "crank.inp"
+    keywords.write_text("dmfull\n")
+    module = SimpleNamespace(CallCrankFromCCP4i2=lambda task, inpfile, defaults: (inpfile, defaults))
+    registration.pass_dmmask(module)
+    container = SimpleNamespace(controlParameters=SimpleNamespace(DMMASK="classic"))
+    job = SimpleNamespace(TASKNAME=task, container=container)
+    assert module.CallCrankFromCCP4i2(job, inpfile=str(keywords), defaults=True) == (
+        str(keywords), True)
+    assert keywords.read_text() == expected
 
 
 class Manager:
