@@ -287,6 +287,8 @@ def test_older_ccp4i2_is_told_of_classes_that_exist():
             (entry,) = versions.values()
             module = registration.FOLDER / f"{entry['clsModule'].rpartition('.')[2]}.py"
             assert f"class {entry['clsName']}(" in module.read_text()
+    for report, modes in (("unetmask", ["Failed"]), ("unetcrank2", ["Running"])):
+        assert manager.reportLookup[report]["0.0.0"]["modes"] == modes
 
 
 @pytest.mark.parametrize("entry", registration.TASKS, ids=lambda entry: entry.name)

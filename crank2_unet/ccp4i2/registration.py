@@ -16,20 +16,26 @@ MAINTAINER = "crank2-unet"
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A task as it is offered to the user; ``section`` is that of the menu in CCP4i2 2.6."""
+    """A task as it is offered to the user.
+
+    ``section`` is that of the menu in CCP4i2 2.6, and ``modes`` are the states of a job, besides the
+    finished one, in which CCP4i2 2.6 asks for the report.
+    """
 
     name: str
     section: str
+    modes: tuple[str, ...]
     title: str
     short_title: str
     description: str
 
 
 TASKS = [
-    TaskEntry("unetmask", "density_modification", "Solvent mask by a U-net", "U-NET MASK",
+    TaskEntry("unetmask", "density_modification", ("Failed",), "Solvent mask by a U-net",
+              "U-NET MASK",
               "Segment a map into protein and solvent with a deep network and estimate the solvent "
               "content"),
-    TaskEntry("unetcrank2", "expt_phasing",
+    TaskEntry("unetcrank2", "expt_phasing", ("Running",),
               "Automated structure solution - CRANK2 with solvent masks by a U-net", "CRANK2 U-NET",
               "CRANK2 experimental phasing pipeline in which a deep network makes the solvent masks "
               "of density modification"),
@@ -103,7 +109,8 @@ def _add_entry(manager, entry: TaskEntry) -> None:
     manager.taskLookup[entry.name] = {"0.0.0": {
         **described("_gui"), **shown, "taskName": entry.name, "taskVersion": __version__,
         "shortTitle": entry.short_title, "RANK": None}}
-    manager.reportLookup[entry.name] = {"0.0.0": {**described("_report"), "modes": []}}
+    manager.reportLookup[entry.name] = {"0.0.0": {
+        **described("_report"), "modes": list(entry.modes)}}
     section = manager.moduleLookup.setdefault(entry.section, [])
     if entry.name not in section:
         section.append(entry.name)
