@@ -6,13 +6,15 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
-# Python executes this line at every start; see crank2_unet/hook.py.  It must never stop an interpreter.
+# Python executes this line at every start (in virtual environments twice); see crank2_unet/hook.py.  It
+# must never stop an interpreter, and says one line if it fails.
 HOOK = "crank2_unet_hook.pth"
 TRY = """try:
  from crank2_unet.hook import start
  start()
 except Exception as error:
- sys.stderr.write('crank2-unet: the import hook did not start: %r\\n' % error)"""
+ told, sys.crank2_unet_told = hasattr(sys, 'crank2_unet_told'), True
+ told or sys.stderr.write('crank2-unet: the import hook did not start: %r\\n' % error)"""
 LINE = f"import sys; exec({TRY!r})\n"
 
 

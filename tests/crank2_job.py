@@ -1,5 +1,7 @@
 """Runs the real Crank2 of the package ccp4i2 by its command line, with stand-ins for CCP4 programs."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import re
@@ -62,7 +64,7 @@ class Crank2:
         modules = os.pathsep.join([str(crank2_folder().parent), str(STANDINS / "modules")])
         run = subprocess.run(
             [sys.executable, "-m", "crank2.crank2", "--keyin", str(keyin), "--dirout", str(folder),
-             "--disable-rvapi", *options],
+             "--xmlout", str(self.work / "crank.xml"), "--disable-rvapi", *options],
             env={**os.environ, "PATH": path, "PYTHONPATH": modules, "CRANK2": str(self.work / "env"),
                  **environment},
             cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

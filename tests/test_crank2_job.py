@@ -140,7 +140,8 @@ def test_no_flattening(crank2, keywords):
 def test_without_the_option_crank2_is_as_it_was(crank2, keywords):
     """Byte for byte, but for times and the names of the two folders."""
     text = f"{keywords}dmfull no_bias_est::True dmcyc::1\n"
-    with_hook, without = crank2.run("hook", text), crank2.run("none", text, CRANK2_UNET_HOOK="off")
+    with_hook, without = crank2.run("hook", text), crank2.run(
+        "without", text, CRANK2_UNET_HOOK="off")
     assert with_hook.status == without.status == 0
 
     def contents(job):

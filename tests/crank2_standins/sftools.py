@@ -85,7 +85,7 @@ def absent(words):
 
 lines = sys.stdin.read().splitlines()
 for line in lines:
-    words = [word.strip('"') for word in line.replace("(", " (").split()]
+    words = [word.strip('"') for word in line.split()]
     name = words[0].lower() if words else ""
     if name == "read":
         read(line)
