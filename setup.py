@@ -57,5 +57,5 @@ setup(
     # the model is part of the product: models/ at the top level travels inside the package
     package_dir={"crank2_unet.models": "models"},
     package_data={"crank2_unet": ["*.json", "*.j2"], "crank2_unet.models": ["*.json", "*.onnx"],
-                  "crank2_unet.ccp4i2": ["*.def.xml", "*.medline.txt"]},
+                  "crank2_unet.ccp4i2": ["*.def.xml", "*.medline.txt", "*.svg"]},
 )

@@ -88,14 +88,22 @@ def test_the_solvent_content_is_decided_by_network_and_matthews(unet, keywords, 
     assert decided == pytest.approx(ours["value"], abs=0.02)
 
 
-def test_only_measured_reflections_come_back(unet, keywords):
+def measured(keywords):
+    """Miller indices of the measured reflections."""
     data = gemmi.read_mtz_file(data_file(keywords))
-    measured = {tuple(h) for h, f in zip(data.make_miller_array().tolist(),
-                                         data.column_with_label("F").array) if np.isfinite(f)}
-    out = gemmi.read_mtz_file(str(unet.folder / "0-dmfull" / "dm" / "parrot.mtz"))
+    return {tuple(h) for h, f in zip(data.make_miller_array().tolist(),
+                                     data.column_with_label("F").array) if np.isfinite(f)}
+
+
+def rows(job):
+    """Miller indices for which Parrot's last map has coefficients."""
+    out = gemmi.read_mtz_file(str(job.folder / "0-dmfull" / "dm" / "parrot.mtz"))
     fmod = next(c for c in out.columns if c.label.endswith("FMOD")).array
-    rows = {tuple(h) for h, f in zip(out.make_miller_array().tolist(), fmod) if np.isfinite(f)}
-    assert len(rows) > 0.95 * len(measured) and rows <= measured
+    return {tuple(h) for h, f in zip(out.make_miller_array().tolist(), fmod) if np.isfinite(f)}
+
+
+def test_only_measured_reflections_come_back(unet, keywords):
+    assert len(rows(unet)) > 0.95 * len(measured(keywords)) and rows(unet) <= measured(keywords)
 
 
 def test_the_bias_is_estimated(unet, classic):
@@ -165,12 +173,38 @@ def test_both_hands(crank2):
     job = crank2.run("hands", text)
     assert job.status == 0, job.log
     for hand in (1, 2):
-        assert f"used for hand {hand} in 4 of 4 cycles" in job.log
+        assert re.search(rf"used for hand {hand} in (\d+) of \1 cycles", job.log)
+    foms = []
     for step in ("2-dmfull", "2-dmfull_hand2"):
         assert (job.folder / step / "segmentmap" / "result.json").exists()
-    sites = [gemmi.read_structure(str(path))[0].get_all_residue_names and path
-             for path in (job.folder / "1-handdet").rglob("*.oh.pdb")]
-    assert sites  # the inverted sites of hand 2
+        log = (job.folder / step / "dmfull.log").read_text()
+        foms.append(float(re.findall(r"Overall MEAN FOM is ([\d.]+)", log)[-1]))
+    assert foms[0] > foms[1]  # the sites are in the right hand
+    assert list((job.folder / "1-handdet").rglob("*.oh.pdb"))  # those of the other one
+
+
+def test_a_parrot_that_reads_no_masks(crank2, keywords):
+    """It gets coefficients and the radius they are made for, whatever Crank2 wants for its own mask;
+    NCS is looked for as ever.  map_segmentation is Crank2's own name of what dmmask::unet does."""
+    parrot = crank2.bin / "old" / "cparrot"
+    parrot.parent.mkdir()
+    script = (crank2.bin / "cparrot").read_text().splitlines()[1]
+    usage = f"{{ '{crank2.bin}/cparrot' | grep -v mskin; exit 1; }}"
+    parrot.write_text(f"#!/bin/sh\n[ $# = 0 ] && {usage}\n{script}\n")
+    parrot.chmod(0o755)
+    job = crank2.run("carrier", f"{keywords}dmfull no_bias_est::True map_segmentation::True dmcyc::2 "
+                     f'ncs_det::True solventmask_radius::5.0 dm parrot "binary::{parrot}"\n',
+                     CRANK2_UNET_PARROT="")
+    assert job.status == 0, job.log
+    assert "which does not read masks" in job.log and "used in 2 of 2 cycles" in job.log
+    for cycle in (1, 2):
+        told = job.parrot_keywords(cycle)
+        assert told["colin-wrk-fmsk"].endswith("/[FMSK,PHMSK]") and "mskin" not in told
+        assert float(told["solvent-mask-filter-radius"]) == 2.0
+    assert "pdbin-wrk-ha" in job.parrot_keywords(2)
+    assert rows(job) <= measured(keywords)  # Parrot was given the unmeasured ones as well
+    merged = gemmi.read_mtz_file(str(job.folder / "0-dmfull" / "dm" / "parrot_inpmerge.mtz"))
+    assert merged.nreflections > len(rows(job))
 
 
 def test_density_modification_from_given_phases(crank2):

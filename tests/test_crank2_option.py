@@ -1,13 +1,18 @@
 """The option dmmask in the real Crank2's parser: where it is understood and what is refused."""
 
+import gc
 import importlib
+import json
+import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from crank2_job import STANDINS, crank2_folder
 
 from crank2_unet.crank2.option import MEANINGS, OptionError, from_command_line
+from crank2_unet.solvent import CutoffDistribution, UnetSolvent, estimate_solvent
 
 DATA = """target::SAD
 fsigf average f=F sigf=SIGF file=examples/example.mtz
@@ -131,6 +136,72 @@ def test_a_sequence_is_needed(read):
     with pytest.raises(Exception, match="needs the content of the crystal. Give a sequence"):
         read("dmfull dmmask::unet", data=data)
     assert masks(read("dmfull dmmask::classic", data=data)) == {"dmfull": "classic"}
+
+
+FORMS = [  # columns of the map in Crank2, what crank2-unet segment is told
+    ("weighted f=FWT ph=PHWT", ["--colin-fc", "FWT,PHWT"]),
+    ("best f=FB ph=PHIB fom=FOM hla=HLA hlb=HLB hlc=HLC hld=HLD", ["--colin-fc", "FB,PHIB"]),
+    ("best hla=HLA hlb=HLB hlc=HLC hld=HLD", ["--colin-fo", "F,SIGF", "--colin-hl", "HLA,HLB,HLC,HLD"]),
+    ("combined ph=PHCOMB fom=FOM hla=HLA hlb=HLB hlc=HLC hld=HLD",
+     ["--colin-fo", "F,SIGF", "--colin-hl", "HLA,HLB,HLC,HLD"]),
+    ("combined ph=PHCOMB fom=FOM", ["--colin-fo", "F,SIGF", "--colin-phifom", "PHCOMB,FOM"]),
+]
+
+
+@pytest.fixture
+def segmentmap(read, parse, monkeypatch):
+    """Crank2's process segmentmap in a dmfull with data; takes the line of a map."""
+    from crank2_unet import hook
+
+    def segmentmap(line="weighted f=FWT ph=PHWT"):
+        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+        hook.stop()
+        hook.start()
+        crank = read(f"dmfull\nmapcoef {line} file=examples/example.mtz")
+        dmfull = crank.GetProcess("dmfull")
+        for container in crank.inp.GetAll(stored_order=True, try_convert=False):
+            dmfull.inp.Add(container)
+        return dmfull.AddProcess("segmentmap")
+
+    return segmentmap
+
+
+@pytest.mark.parametrize("line, told", FORMS)
+def test_each_form_of_map_that_crank2_hands_over(segmentmap, line, told):
+    program = segmentmap(line).AddProg("unetsegment")
+    program.TreatInput()
+    arguments = program.GetArg("-m")
+    assert arguments[:2] == ["crank2_unet", "segment"] and arguments[3:3 + len(told)] == told
+
+
+def test_the_measured_reflections_are_kept_without_the_file_they_are_from(segmentmap):
+    column = segmentmap()._measured()
+    gc.collect()
+    assert column.label == "MEASURED" and np.isfinite(column.array).sum() == 6714
+
+
+def test_answers_of_the_network_to_crank2(segmentmap):
+    """Those of crank2_unet.solvent, and harmless ones after a failure."""
+    step = segmentmap()
+    assert step.out.never_propagate and step.GetLogitFromSolv(0.5) is None
+    assert step.GetProbFromLogitDiff(0.0) == 0.0
+    logits = np.random.default_rng(0).normal(0.3, 2.0, 4000)
+    cutoffs = CutoffDistribution.from_samples(np.random.default_rng(1).normal(0, 0.5, 200))
+    estimate = estimate_solvent(logits, cutoffs)
+    step._cutoffs, step.est_solvcont = cutoffs, estimate.value
+    step._unet = UnetSolvent.from_json(json.loads(json.dumps(estimate.to_json())), cutoffs)
+    step.parent_process = None
+    again = pickle.loads(pickle.dumps(step))
+    for solvent in (0.1, 0.5, 0.9):
+        assert again.GetLogitFromSolv(solvent) == pytest.approx(
+            estimate.unet.logit_from_solvent(solvent), abs=1e-5)
+    assert again.GetLogitFromSolv(0.0) is again.GetLogitFromSolv(47.0) is None
+    assert again.GetProbFromLogitDiff(None) == 0.0
+    assert again.GetProbFromLogitDiff(0.0) == pytest.approx(1.0)
+    assert 0 < again.GetProbFromLogitDiff(1.0) < again.GetProbFromLogitDiff(0.5) < 1
+    # one probable option, as Crank2 passes it on, with its ends at 1 and 0
+    drawn = again.GetExpSolvFromCombDist([1.0, 0.7, 0.4, 0.1, 0.0], [0, 0.0, 1.0, 0.0, 0])
+    assert 0.4 < drawn < estimate.unet.expected
 
 
 def test_the_command_line_ends_with_one_line(tmp_path):

@@ -50,8 +50,8 @@ class unetmask_report(suite.WithReferences, suite.Report):
             f"; the network alone gives {solvent['unet_expected']:.1%}")
         results = self.addResults()
         results.append(f"<p>The solvent content is <b>{solvent['value']:.1%}</b>, "
-                       f"{escape(RULES[solvent['rule']])}{network}. The mask is 1 in the solvent and "
-                       "0 in the protein.</p>")
+                       f"{escape(RULES.get(solvent['rule'], solvent['rule']))}{network}. "
+                       "The mask is 1 in the solvent and 0 in the protein.</p>")
         for warning in [*filter(None, [result["device"]["note"]]), *result["warnings"]]:
             results.append(f"<p><b>Warning:</b> {escape(warning)}</p>")
 

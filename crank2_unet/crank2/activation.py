@@ -6,6 +6,8 @@ Nothing changes for a job without the option: each replaced method then only cal
 from __future__ import annotations
 
 import functools
+import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,10 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import ProgramError
 from ..hook import is_crank2
 from . import option
 from .option import OPTION, OptionError
 
+OWN_PARROT = "unet-parrot"
 # Routes of a mask to Parrot, and what is said of them.
 ROUTES = {
     "mskin": "which reads the weights of the network (-mskin)",
@@ -84,6 +88,9 @@ def _parse_command_line(common, original, parser, argv=None):
 
 def _parse_all(common, original, parser, dummy=False, skip_commline_parse=False):
     crank = original(parser, dummy, skip_commline_parse)
+    if dummy:  # the first of two readings of a job; a server may run several in one process
+        for remembered in (_say, network_problem, choose_parrot):
+            remembered.cache_clear()
     try:
         option.settle(crank, getattr(parser, OPTION, None), dummy)
     except OptionError as error:
@@ -174,14 +181,23 @@ def choose_parrot(explicit: str | None) -> Parrot:
 
     Raises
     ------
-    ProgramError : it does not start, or it is not Parrot.
+    ProgramError : there is none, it does not start, or it is not Parrot.
     """
     from ..parrot import find_parrot, knows_mskin
 
     found = find_parrot(explicit)
     if found:
         return Parrot(str(found), "mskin" if knows_mskin(found) else "carrier")
-    return Parrot(explicit or str(Path(sysconfig.get_path("scripts")) / "unet-parrot"), "unet-parrot")
+    if explicit:
+        raise ProgramError(f"There is no program {explicit}. Correct binary:: of parrot.")
+    # Python's folder of programs need not be on PATH
+    places = os.pathsep.join([sysconfig.get_path("scripts"),
+                              sysconfig.get_path("scripts", f"{os.name}_user")])
+    own = shutil.which(OWN_PARROT) or shutil.which(OWN_PARROT, path=places)
+    if own is None:
+        raise ProgramError(f"Neither cparrot nor {OWN_PARROT} was found. Set up CCP4, or install "
+                           "crank2-unet again.")
+    return Parrot(own, "unet-parrot")
 
 
 def _parrot_of(program) -> Parrot | None:
@@ -223,8 +239,8 @@ def _treat_input(original, program):
         program.SetKey("mskin", str(weights_file(folder, _solvent_content(program))))
         program.SetKey("mskin-value", "soft")
         program.SetKey("mskin-one-is", "solvent")
-    elif Path(program.binary).name.startswith("unet-parrot"):
-        program.SetKey("mask", "variance")
+    elif program.process.nick == "dm" and Path(program.binary).stem == OWN_PARROT:
+        program.SetKey("mask", "variance")  # it would use the network by itself
 
 
 def _carry(program, mask, folder: str) -> None:
@@ -252,4 +268,5 @@ def _report_masks(original, dmfull, *arguments, **keywords):
         if done + failed:
             dmfull.Info(f"The network's mask was used{name} in {done} of {done + failed} cycles that "
                         "asked for it.")
+            counted.unet_masks = counted.unet_failures = 0  # building runs the step many times
     original(dmfull, *arguments, **keywords)

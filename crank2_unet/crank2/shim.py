@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from .. import hook
+from ..check import CRANK2_PLACES
 from ..errors import InputError
 from ..output import staged
 
@@ -27,11 +28,6 @@ with open(_spec.submodule_search_locations[0] + "/{{name}}.py") as _file:
     exec(compile(_file.read(), _file.name, "exec"))
 '''
 FILES = {Path("processes/segmentmap.py"): "segmentmap", Path("programs/unetsegment.py"): "unetsegment"}
-_PLACES = (
-    "share/ccp4i2/pipelines/crank2/crank2",
-    "share/ccp4i/crank2",
-    "lib/python3*/site-packages/ccp4i2/pipelines/crank2/crank2",
-)
 
 
 def find_crank2(given: str | None = None) -> list[Path]:
@@ -49,8 +45,8 @@ def find_crank2(given: str | None = None) -> list[Path]:
                          "processes/dmfull.py. Give the folder in which crank2.py is.")
     found = []
     ccp4 = os.environ.get("CCP4")
-    for pattern in _PLACES if ccp4 else ():
-        found += Path(ccp4).glob(pattern)
+    for pattern in CRANK2_PLACES if ccp4 else ():
+        found += [path.parent for path in Path(ccp4).glob(pattern)]
     ccp4i2 = importlib.util.find_spec("ccp4i2")
     for folder in (ccp4i2.submodule_search_locations or ()) if ccp4i2 else ():
         found.append(Path(folder) / "pipelines" / "crank2" / "crank2")
