@@ -220,3 +220,11 @@ def test_building_goes_as_far_as_there_are_programs(crank2):
     assert job.status == 1
     assert "Binary cbuccaneer for program Buccaneer does not exist" in job.log
     assert job.log.count("Solvent masks by the network") == 1  # for both steps
+
+
+def test_phasing_and_density_modification_from_sites(crank2):
+    """The same job without its building, and with fewer cycles."""
+    text = (EXAMPLES / "sad_to_building.inp").read_text().split("comb_phdmmb")[0]
+    job = crank2.run("sites", text.rstrip() + " no_bias_est::True dmcyc::1\n")
+    assert job.status == 0, job.log
+    assert "used in 1 of 1 cycles" in job.log and len(job.foms) == 1

@@ -26,7 +26,8 @@ def programs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("usage, route", [("-mtzin X -mskin Y", "mskin"), ("-mtzin X", "carrier")])
 def test_the_installed_one(programs, usage, route):
-    assert choose_parrot(None) == (programs("cparrot", usage), route)
+    parrot = programs("cparrot", usage)
+    assert choose_parrot(None) == (parrot, route)
 
 
 def test_the_one_a_job_names_comes_first(programs):
@@ -40,7 +41,12 @@ def test_ours_where_there_is_none(programs):
     assert choose_parrot(None) == (ours, "unet-parrot")
 
 
-def test_a_wrong_name_and_a_stranger_are_told(programs):
+def test_a_wrong_name_and_a_stranger_are_told(programs, monkeypatch):
+    monkeypatch.setenv("CRANK2_UNET_PARROT", "/nor/this")
+    with pytest.raises(ProgramError, match="There is no program /nor/this. Correct CRANK2_UNET"):
+        choose_parrot(None)
+    monkeypatch.delenv("CRANK2_UNET_PARROT")
+    choose_parrot.cache_clear()
     with pytest.raises(ProgramError, match="There is no program /no/cparrot. Correct binary::"):
         choose_parrot("/no/cparrot")
     programs("cparrot", "I am something else")

@@ -183,13 +183,15 @@ def choose_parrot(explicit: str | None) -> Parrot:
     ------
     ProgramError : there is none, it does not start, or it is not Parrot.
     """
-    from ..parrot import find_parrot, knows_mskin
+    from ..parrot import VARIABLE, find_parrot, knows_mskin
 
     found = find_parrot(explicit)
     if found:
         return Parrot(str(found), "mskin" if knows_mskin(found) else "carrier")
-    if explicit:
-        raise ProgramError(f"There is no program {explicit}. Correct binary:: of parrot.")
+    named = explicit or os.environ.get(VARIABLE)
+    if named:
+        raise ProgramError(f"There is no program {named}. Correct "
+                           f"{'binary:: of parrot' if explicit else VARIABLE}.")
     # Python's folder of programs need not be on PATH
     places = os.pathsep.join([sysconfig.get_path("scripts"),
                               sysconfig.get_path("scripts", f"{os.name}_user")])
