@@ -53,7 +53,9 @@ class Runs:
         found = ParrotLog.parse(text)
         complete = found.finished and found.cycles and (self.folder / OUTPUT).is_file()
         if status != 0 or not complete:
-            raise ProgramError(f"Parrot failed (status {status}). The end of its log:\n"
+            hint = ("Set up CCP4, so that $CLIBD names the folder of its reference structures. "
+                    if "No reference data" in text else "")
+            raise ProgramError(f"Parrot failed (status {status}). {hint}The end of its log:\n"
                                f"{log_tail(text)}")
         if "FAILED TO READ" in text:  # Parrot goes on without the file
             raise ProgramError(f"Parrot could not read a file. Its log:\n{log_tail(text, 40)}")

@@ -92,7 +92,7 @@ def main(words):
         print(f"WARNING: resolution of work structure truncated to reference:\n Ref: {d_min} Wrk: "
               f"{mtz.resolution_high()}")
     if fails == "status":
-        print("<b>something went wrong</b>\n\n")
+        print("No reference data <b>at all</b>\n\n")
         return 3
     grid = density(mtz, options["-colin-fc"], d_min)
     for cycle in range(1, int(options["-cycles"]) + 1):
