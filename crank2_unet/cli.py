@@ -6,7 +6,9 @@ Only the standard library is imported here at the top, so that ``--help`` is ins
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -16,6 +18,7 @@ from contextlib import contextmanager, suppress
 from . import __version__
 from .errors import Crank2UnetError
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _DATA = """columns: those not named are found by their types; if there are several sets, the program
 lists them and asks.  Labels are comma-separated; Clipper paths such as '/*/*/[F,SIGF]' work too."""
 
@@ -48,6 +51,7 @@ def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = F
     -------
     Exit status: 1 after an error.
     """
+    _prepare_process()
     with suppress(ValueError):  # in a thread there are no signals
         signal.signal(signal.SIGTERM, _end)  # from batch systems: leave nothing behind
     try:
@@ -69,6 +73,20 @@ def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = F
         print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
               "report it with the output of the same command and --debug.", file=sys.stderr)
     return 1
+
+
+def _prepare_process() -> None:
+    """Make maps cheap: they are many large arrays that live for a moment.
+
+    glibc would give each back to the system and get fresh pages for the next, which took a quarter of
+    a cycle with a map of 6 million points.  Threads of OpenBLAS wait actively between products that
+    are too small for them; the FFTs and the network do not use it.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is loaded, later
+    with suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _end(*_) -> None:
@@ -127,6 +145,9 @@ mask.ccp4, result.json and report.html; with Parrot also its log and a script th
                              "classical way; with Parrot its own mask), or a map with 1 = solvent "
                              "that is used in all cycles")
     parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--ncs-sites", metavar="SITES.pdb",
+                        help="heavy atoms by which non-crystallographic symmetry is looked for; "
+                             "the map is averaged over it. Default: no averaging")
     _add_engine(parser)
     _add_columns(parser)
     _add_content(parser)
@@ -249,13 +270,17 @@ def _run_segment(options) -> None:
 def _run_dm(options) -> None:
     from . import jobs
 
-    engine = jobs.EngineChoice(options.engine, options.parrot, options.parrot_options)
+    engine = jobs.EngineChoice(options.engine, options.parrot, options.parrot_options,
+                               options.ncs_sites)
     with _progress("modifying density") as progress:
         result = jobs.run_dm(options.mtzin, options.output, _columns(options), _content(options),
                              _choice(options), options.mask, options.cycles, progress, engine)
     _print_solvent(result)
     print(f"Mask:             {options.mask}, in each of {options.cycles} cycles")
     print(f"Engine:           {_engine(result)}")
+    for ncs in result.get("ncs", []):
+        print(f"NCS operator:     {ncs['operator']}, over {ncs['volume']:.2f} of the asymmetric unit, "
+              f"correlation {ncs['correlation']:.2f}")
     print(f"Figure of merit:  {result['cycles'][-1]['fom']:.3f}")
     _print_end(options)
 

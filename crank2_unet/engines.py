@@ -5,6 +5,7 @@ The other one is :class:`~crank2_unet.parrot_engine.ParrotEngine`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Callable, Protocol, Union
@@ -13,8 +14,13 @@ import gemmi
 import numpy as np
 
 from .data import PhasedData
+from .grids import density_map
 from .modification import modify_density
+from .ncs import NcsAverager
+from .ncs_search import SITES_RADIUS, operators_from_sites
 from .pipeline import RegionWeights, classical_weights, fixed_weights
+
+_log = logging.getLogger(__name__)
 
 # renewed in every cycle, the same in every cycle, or those that the engine finds by local variance
 Masks = Union[RegionWeights, gemmi.FloatGrid, None]
@@ -66,8 +72,14 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class EmbeddedEngine:
-    """:func:`~crank2_unet.modification.modify_density`; needs no other program and no files."""
+    """:func:`~crank2_unet.modification.modify_density`; needs no other program and no files.
 
+    Parameters
+    ----------
+    ncs_sites : heavy atoms whose arrangement may tell of NCS; None: no averaging.
+    """
+
+    ncs_sites: gemmi.Structure | None = None
     name = "embedded"
 
     def modify(self, data: PhasedData, masks: Masks, solvent_content: float, cycles: int,
@@ -75,7 +87,19 @@ class EmbeddedEngine:
         if masks is None:
             masks = classical_weights(data, solvent_content)
         weights = masks if callable(masks) else fixed_weights(masks)
+        averager = None if self.ncs_sites is None else self._averager(data)
         found = modify_density(data, weights, cycles,
-                               progress and (lambda statistics: progress(statistics.cycle)))
+                               progress and (lambda statistics: progress(statistics.cycle)), averager)
+        how = {} if averager is None else {"ncs": [
+            {"operator": str(operator), **asdict(statistics)}
+            for operator, statistics in zip(averager.operators, averager.statistics)]}
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
-                        [asdict(cycle) for cycle in found.cycles])
+                        [asdict(cycle) for cycle in found.cycles], how)
+
+    def _averager(self, data: PhasedData) -> NcsAverager:
+        density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
+        operators = operators_from_sites(self.ncs_sites, density)
+        if not operators:
+            _log.warning("No non-crystallographic symmetry was found from the sites: the map is not "
+                         "averaged.")
+        return NcsAverager(operators, density, SITES_RADIUS)

@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import gemmi
 import numpy as np
@@ -23,6 +24,7 @@ from .mask_server import mask_writer, serving
 from .masks import cut_at_fraction
 from .matthews import Composition
 from .mtz import Input, read_anomalous, read_phased, write_mtz
+from .ncs_search import SITES_RADIUS
 from .network import SolventNet
 from .output import staged, write_json
 from .parrot_engine import ParrotEngine
@@ -80,20 +82,26 @@ class EngineChoice:
     engine : "embedded", "parrot", or "auto": Parrot if one of the following is given.
     parrot : path or name of the program; default: found.
     options : for Parrot, in one string.
+    ncs_sites : coordinate file of heavy atoms, for NCS averaging by either program.
     """
 
     engine: str = "auto"
     parrot: str | None = None
     options: str = ""
+    ncs_sites: str | None = None
 
-    def find(self, choice: NetworkChoice) -> Engine:
+    def find(self, choice: NetworkChoice, reflections: Reflections) -> Engine:
+        sites = _read_sites(self.ncs_sites, reflections) if self.ncs_sites else None
         about_parrot = bool(self.parrot or self.options)
         if self.engine == "embedded" and about_parrot:
             raise InputError("--parrot and --parrot-options are of no use with --engine embedded. "
                              "Leave them out, or give --engine parrot.")
         if self.engine == "parrot" or about_parrot:
-            return ParrotEngine.find(self.parrot, self.options, tuple(choice.options()))
-        return EmbeddedEngine()
+            options = self.options
+            if sites:
+                options += f" -ncs-mask-filter-radius {SITES_RADIUS} -pdbin-ha {quote(self.ncs_sites)}"
+            return ParrotEngine.find(self.parrot, options, tuple(choice.options()))
+        return EmbeddedEngine(sites)
 
 
 @dataclass(frozen=True)
@@ -164,8 +172,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     clock = Clock()
     with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
-            program = engine.find(choice)
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
+            program = engine.find(choice, given.data.reflections)
             file_mask = None if mask in ("unet", "variance") else _read_mask(mask, given)
             net = choice.load() if file_mask is None else None
         entries = {}

@@ -24,6 +24,7 @@ from .masks import sphere_transform
 # Local correlations count from 4 standard deviations of those between the map and its inverse
 # through the origin, which have nothing in common.
 _SIGMAS = 4.0
+_PEAK = 2.0  # times the 68.3 % quantile of the absolute density, at which peaks are clipped
 _COARSE = 3  # grid steps between points at which correlations are calculated
 _POINTS = 3000  # of the mask, enough to refine an operator
 _TURN, _SHIFT = 2.0, 0.3  # degrees and Angstrom, first steps of the refinement
@@ -114,28 +115,29 @@ class NcsAverager:
     """
 
     def __init__(self, operators: Sequence[Operator], start: gemmi.FloatGrid, radius: float = 6.0):
-        self.operators = list(operators)
-        self.statistics: list[OperatorStatistics] = []
-        self._radius, self._level = radius, correlation_level(start, radius)
+        self.operators = list(operators)  #: as last refined
+        self.statistics: list[OperatorStatistics] = []  #: of the last cycle
+        self._radius, self.level = radius, correlation_level(_clipped(start), radius)
 
     def __call__(self, density: gemmi.FloatGrid, cycle: int) -> NcsSums:
         """Sums over the operators; those are refined in cycles 1, 2, 4, 7, 10, ..."""
-        fine = _Periodic(density)
+        fine, clipped = _Periodic(density), _clipped(density)
+        level_peaks = _Periodic(clipped)
         sums = [np.zeros(density.shape, np.float32) for _ in range(3)]
         self.statistics = []
         for number, operator in enumerate(self.operators):
-            mask = ncs_mask(density, operator, self._radius, self._level)
+            mask = ncs_mask(clipped, operator, self._radius, self.level)
             if mask is None:
                 self.statistics.append(OperatorStatistics(0.0, 0.0))
                 continue
-            values = fine.array[tuple((mask.index % fine.array.shape).T)]
+            values = clipped.array[tuple((mask.index % density.shape).T)]
             if cycle <= 2 or cycle % 3 == 1:
-                operator = _refine(operator, mask, values, fine)
+                operator = _refine(operator, mask, values, level_peaks)
                 self.operators[number] = operator
-            rotated = fine.at(operator.apply(mask.points))
             self.statistics.append(OperatorStatistics(
-                mask.volume / _asu_volume(density), _correlation(values, rotated, mask.weight)))
-            _accumulate(sums, mask, rotated, density)
+                mask.volume / _asu_volume(density),
+                _correlation(values, level_peaks.at(operator.apply(mask.points)), mask.weight)))
+            _accumulate(sums, mask, fine.at(operator.apply(mask.points)), density)
         return NcsSums(*sums)
 
 
@@ -157,7 +159,6 @@ class _Periodic:
     """A map with cubic interpolation anywhere in the crystal."""
 
     def __init__(self, grid: gemmi.FloatGrid):
-        self.array = grid.array
         self._spline = spline_filter(grid.array, order=3, mode="grid-wrap", output=np.float32)
         self._to_index = _to_grid(grid)
 
@@ -165,6 +166,13 @@ class _Periodic:
         """Values at orthogonal coordinates (m, 3)."""
         return map_coordinates(self._spline, self._to_index @ points.T, order=3, mode="grid-wrap",
                                prefilter=False)
+
+
+def _clipped(density: gemmi.FloatGrid) -> gemmi.FloatGrid:
+    """The map without high peaks: heavy atoms, which an operator found from them superposes anyway,
+    would make densities seem to agree."""
+    limit = _PEAK * np.quantile(np.abs(density.array), 0.683)
+    return like(density, np.clip(density.array, -limit, limit))
 
 
 def correlation_level(grid: gemmi.FloatGrid, radius: float) -> float:

@@ -8,22 +8,28 @@ from itertools import combinations, permutations
 import gemmi
 import numpy as np
 
-from .ncs import Operator, correlation_level, ncs_mask
+from .ncs import NcsAverager, Operator
 
+SITES_RADIUS = 9.0  # Angstrom; wider than for good maps, since those with sites are poor
 _TOLERANCE = 2.0  # Angstrom, of distances between sites: some are misplaced, chains differ a little
 _NEIGHBOURS = 24  # of a site, that are compared with those of another
 _CORNERS = 7  # nearest neighbours of a site, of which triangles are formed
 _MOST_SITES = 60  # sites taken into account, the strongest
 _MOST_MATCHES = 500  # superpositions taken into account, the best
-_MOST_OPERATORS = 24  # of them that differ and are tried against the map
+_MOST_OPERATORS = 16  # of them that differ and are tried against the map
+# Of the asymmetric unit: a relation that holds over more is a pseudo-symmetry of the crystal, or of the
+# sites and hence of the errors of SAD phases (seen on gamma-adaptin, which has one copy).
+_MOST_SHARE = 1.5
 # Degrees and Angstrom: operators closer than this are one, and those so close to a symmetry of the
 # crystal tell nothing new.
 _SAME, _CRYSTALLOGRAPHIC = (6.0, 3.0), (12.0, 10.0)
-_CHAIN_RMSD, _LEAST_RESIDUES = 2.0, 16  # Angstrom; copies of a chain differ by less, over so many
+# Copies of a chain differ by less than _CHAIN_RMSD (Angstrom) over so many residues; from _LOOSE on
+# it is worth to leave out what differs most.
+_CHAIN_RMSD, _LOOSE, _LEAST_RESIDUES = 2.0, 0.2, 16
 
 
-def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid, radius: float,
-                         least_share: float) -> list[Operator]:
+def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
+                         radius: float = SITES_RADIUS, least_share: float = 0.1) -> list[Operator]:
     """Operators that superpose the surroundings of heavy-atom sites and that the map confirms.
 
     Three sites near one site and three near another fix an operator if their distances agree; it is
@@ -42,14 +48,19 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid, radiu
     """
     found: list[Operator] = []
     for operator in _candidates(sites, density)[:_MOST_MATCHES]:
-        new = not any(_equal(operator, known, density) for known in found)
+        new = not any(equal_by_symmetry(operator, known, density) for known in found)
         if new and len(found) < _MOST_OPERATORS:
             found.append(operator)
-    level = correlation_level(density, radius)
-    asu = density.unit_cell.volume / len(density.spacegroup.operations())
-    masks = [ncs_mask(density, operator, radius, level) for operator in found]
-    volumes = [mask.volume / asu if mask else 0.0 for mask in masks]
-    best = [found[i] for i in np.argsort(volumes)[::-1] if volumes[i] > least_share]
+    best: list[Operator] = []
+    for _ in range(2):  # operators far off need two refinements to show that they are the same
+        averager = NcsAverager(found, density, radius)
+        averager(density, 1)
+        volumes = [one.volume for one in averager.statistics]
+        found = [averager.operators[i] for i in np.argsort(volumes)[::-1]
+                 if least_share < volumes[i] < _MOST_SHARE]
+    for operator in found:
+        if not any(equal_by_symmetry(operator, known, density) for known in best):
+            best.append(operator)
     return _with_inverses(best, density)
 
 
@@ -65,8 +76,10 @@ def operators_from_chains(model: gemmi.Structure, density: gemmi.FloatGrid) -> l
         kind = one_span.check_polymer_type()
         if kind != other_span.check_polymer_type():
             continue
-        fit = gemmi.calculate_superposition(other_span, one_span, kind, gemmi.SupSelect.CaP,
-                                            trim_cycles=3)
+        chains = other_span, one_span, kind, gemmi.SupSelect.CaP
+        fit = gemmi.calculate_superposition(*chains)
+        if fit.rmsd > _LOOSE:  # without loops and domains that differ
+            fit = gemmi.calculate_superposition(*chains, trim_cycles=3)
         if fit.count >= _LEAST_RESIDUES and fit.rmsd < _CHAIN_RMSD:
             source = np.array(one.calculate_center_of_mass().tolist())
             rotation = np.array(fit.transform.mat.tolist())
@@ -166,7 +179,7 @@ def _with_inverses(operators: Sequence[Operator], grid: gemmi.FloatGrid) -> list
     """The operators and those inverses that are not among them."""
     out: list[Operator] = []
     for operator in (*operators, *(operator.inverse() for operator in operators)):
-        if not any(_equal(operator, known, grid) for known in out):
+        if not any(equal_by_symmetry(operator, known, grid) for known in out):
             out.append(operator)
     return out
 
@@ -174,12 +187,19 @@ def _with_inverses(operators: Sequence[Operator], grid: gemmi.FloatGrid) -> list
 def _is_symmetry(operator: Operator, grid: gemmi.FloatGrid) -> bool:
     """Whether the operator is about one of the crystal, or a translation of the lattice."""
     here = Operator(np.eye(3), operator.source, operator.source)
-    return _equal(operator, here, grid, _CRYSTALLOGRAPHIC)
+    return equal_by_symmetry(operator, here, grid, _CRYSTALLOGRAPHIC)
 
 
-def _equal(one: Operator, other: Operator, grid: gemmi.FloatGrid,
-           tolerance: tuple[float, float] = _SAME) -> bool:
-    """Whether two operators are the same but for crystal symmetry before and after."""
+def equal_by_symmetry(one: Operator, other: Operator, grid: gemmi.FloatGrid,
+                      tolerance: tuple[float, float] = _SAME) -> bool:
+    """Whether two operators are the same but for crystal symmetry before and after.
+
+    Parameters
+    ----------
+    one, other : operators.
+    grid : of the crystal.
+    tolerance : degrees, and Angstrom at the source of ``one``.
+    """
     orth, frac = (np.array(t.mat.tolist()) for t in (grid.unit_cell.orth, grid.unit_cell.frac))
     operations = list(grid.spacegroup.operations())
     turns = np.array([orth @ (np.array(op.rot) / op.DEN) @ frac for op in operations])

@@ -20,8 +20,10 @@ from .errors import Crank2UnetError, InputError, ProgramError
 from .grids import density_map, like, read_map_of, resample, write_map
 from .masks import cut_at_fraction, deviation_radius, model_mask, soften, variance_weights
 from .matthews import Composition, MatthewsOption, matthews_options
-from .modification import ModificationResult, modify_density
+from .modification import CycleStatistics, ModificationResult, modify_density
 from .mtz import MAP_COEFFICIENTS, Input, append_columns, read_phased
+from .ncs import NcsAverager, Operator
+from .ncs_search import operators_from_chains, operators_from_sites
 from .network import SolventNet
 from .parrot_log import ParrotLog
 from .parrot_options import ParrotOptions
@@ -29,6 +31,7 @@ from .phases import phi_fom_from_hl, to_complex
 from .pipeline import fixed_weights, segment, unet_weights
 
 _log = logging.getLogger(__name__)
+_ROUNDING = 1e-3  # of weights that programs write as small integers
 _MODEL_BLUR = 1.0  # Angstrom; the best softening of the mask of a model (tests/test_modification.py)
 
 
@@ -53,16 +56,37 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     masks = _Masks(options, given, data)
     log.solvent(masks.solvent_content, masks.solvent_source, masks.matthews)
     log.start(masks.fom, _correlation_with_map(data))
-    if options.averages and (options.ncs_operator or options.pdbin_ha or options.pdbin_mr):
-        _log.warning("NCS averaging is not available: the map is not averaged.")
+    averager = _averager(options, data, log)
 
     def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
         log.cycle_begins(cycle, masks.radius, masks.describe(cycle))
         return masks.weights(density, cycle)
 
-    result = modify_density(data, weights, options.cycles, log.cycle_ends)
+    def cycle_ends(statistics: CycleStatistics) -> None:
+        log.cycle_ends(statistics, averager.statistics if averager else [])
+
+    result = modify_density(data, weights, options.cycles, cycle_ends, averager)
     _write(options, given, result, fall_off(data.reflections, u))
-    log.finish()
+    log.finish(averager.operators if averager else [])
+
+
+def _averager(options: ParrotOptions, data: PhasedData, log: ParrotLog) -> NcsAverager | None:
+    """NCS as the options tell; None without operators."""
+    if not options.averages:
+        return None
+    r = data.reflections
+    density = density_map(r, data.coefficients, r.d_min / 3)
+    operators = [Operator.parse(text) for text in options.ncs_operator]
+    if options.pdbin_ha:
+        found = operators_from_sites(read_structure(options.pdbin_ha), density,
+                                     options.ncs_mask_filter_radius, options.ncs_asu_fraction)
+        log.operators("heavy atoms", found)
+        operators += found
+    if options.pdbin_mr:
+        found = operators_from_chains(read_structure(options.pdbin_mr), density)
+        log.operators("atomic model", found)
+        operators += found
+    return NcsAverager(operators, density, options.ncs_mask_filter_radius) if operators else None
 
 
 def _correlation_with_map(data: PhasedData) -> float:
@@ -213,6 +237,10 @@ class _FileMask:
             return cut_at_fraction(mask, solvent_content, lowest=False)
         if self.options.mskin_value == "mask":
             return like(mask, mask.array > 0.5)
+        if mask.array.min() < -_ROUNDING or mask.array.max() > 1 + _ROUNDING:
+            raise InputError(f"-mskin {self.options.mskin} has values from {mask.array.min():g} to "
+                             f"{mask.array.max():g}, which are no weights between 0 and 1. Give "
+                             "-mskin-value prob or mask to cut them.")
         return like(mask, np.clip(mask.array, 0, 1))
 
     def mean(self) -> float:
@@ -231,7 +259,7 @@ class _FileMask:
         ProgramError : it fails or leaves the mask as it was.
         """
         mask = Path(self.options.mskin)
-        map_file = self.options.mask_map or f"{Path(self.options.mtzout).with_suffix('')}_for_mask.ccp4"
+        map_file = self.options.mask_map or f"{Path(self.options.mtzout).with_suffix('')}-current.map"
         write_map(density, map_file)
         before = _stamp(mask)
         # the user's own command line, hence a shell; file names are quoted

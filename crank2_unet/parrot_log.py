@@ -10,6 +10,7 @@ from . import __version__
 from .errors import InputError
 from .matthews import MatthewsOption
 from .modification import CycleStatistics
+from .ncs import Operator, OperatorStatistics
 from .parrot_options import ParrotOptions
 
 
@@ -24,6 +25,8 @@ class ParrotLog:
         self._options = options
         self._statistics: list[tuple[float, float]] = []  # fom and F correlation; [0] = start
         self._solvent, self._matthews = 0.0, []
+        self._found: dict[str, int] = {}  # source of NCS operators -> their number
+        self._ncs: list[list[OperatorStatistics]] = [[]]  # of each cycle
         self.say(f"unet-parrot {__version__}: density modification with a solvent mask from a U-net",
                  "Please reference:",
                  " Skubak P. (2024) Acta Cryst. D80, 528-534.",
@@ -49,12 +52,25 @@ class ParrotLog:
         """Mean figure of merit of the input phases, correlation of amplitudes with the map's."""
         self._statistics = [(fom, correlation)]
 
+    def operators(self, source: str, operators: list[Operator]) -> None:
+        """NCS operators found in "heavy atoms" or an "atomic model"."""
+        self._found[source] = len(operators)
+        if operators:
+            self.say(*(f"NCS operator found from {source}: {operator}" for operator in operators))
+        else:
+            self.say(f"$TEXT:Warning: $$ $$\nWARNING: No NCS found from {source}.\n$$")
+
     def cycle_begins(self, cycle: int, radius: float, mask: str) -> None:
         self.say("", f"-- Cycle: {cycle} --------------------------------", "",
                  f"Suggested radius for solvent mask determination: {radius:.3f}", f"Mask: {mask}")
 
-    def cycle_ends(self, statistics: CycleStatistics) -> None:
+    def cycle_ends(self, statistics: CycleStatistics, ncs: list[OperatorStatistics]) -> None:
         self._statistics.append((statistics.fom, statistics.f_correlation))
+        self._ncs.append(ncs)
+        if ncs:
+            self.say("NCS operator statistics:", " Operator_number  Mask_volume/ASU  Correlation")
+            self.say(*(f"         {number:4d}         {one.volume:8.3f}     {one.correlation:8.3f}"
+                       for number, one in enumerate(ncs, 1)), "")
         self.say(f"Mean weight of solvent: {statistics.solvent_fraction:.3f}",
                  f"Gamma {statistics.gamma:.4f}",
                  f"Figure of merit: {statistics.fom:.3f}   F correlation: "
@@ -63,8 +79,11 @@ class ParrotLog:
         if self._options.xmlout:
             self._write_xml()
 
-    def finish(self) -> None:
-        """The table of all cycles."""
+    def finish(self, operators: list[Operator]) -> None:
+        """The operators as refined, to be given to the next run, and the table of all cycles."""
+        if operators:
+            self.say("Non-crystallographic operators:",
+                     *(f" -ncs-operator {operator}" for operator in operators))
         self.say("", "$TABLE :Reflection statistics:",
                  "$GRAPHS :Reflection statistics:N:1,2,3,4: $$",
                  " Cycle   FOM     Fcorrel(work)   Fcorrel(free)$$", "$$")
@@ -84,13 +103,22 @@ class ParrotLog:
             _add(entry, "SolventContent", f"{option.solvent:.4f}")
             _add(entry, "Probability", f"{option.probability:.4f}")
         _add(root, "Title", self._options.title)
-        _add(root, "Nncs", "0")
+        _add(root, "Nncs", str(len(self._ncs[-1])))
+        for tag, source in (("NncsHA", "heavy atoms"), ("NncsMR", "atomic model")):
+            if source in self._found:
+                _add(root, tag, str(self._found[source]))
         cycles = _add(root, "Cycles")
-        for number, statistics in enumerate(self._statistics):
+        for number, (statistics, ncs) in enumerate(zip(self._statistics, self._ncs)):
             entry = _add(cycles, "Cycle")
             _add(entry, "Number", str(number))
-            _add_statistics(entry, *statistics)
-        _add_statistics(_add(root, "Final"), *self._statistics[-1])
+            _add_statistics(entry, statistics, ncs)
+        final = _add(root, "Final")
+        _add_statistics(final, self._statistics[-1], self._ncs[-1])
+        listed = _add(final, "Operators")
+        for number, one in enumerate(self._ncs[-1], 1):
+            _add(listed, "Operator", str(number))
+            _add(listed, "NCScorrel", f"{one.correlation:.3f}")
+            _add(listed, "NCSvolume", f"{one.volume:.3f}")
         path = Path(self._options.xmlout)
         unfinished = Path(f"{path}.part")  # readers look while the job runs
         try:
@@ -106,7 +134,13 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
     return element
 
 
-def _add_statistics(parent: ElementTree.Element, fom: float, correlation: float) -> None:
-    _add(parent, "MeanFOM", f"{fom:.3f}")
-    _add(parent, "Fcorrel", f"{correlation:.3f}")
-    _add(parent, "FreeFcorrel", "0.000")  # no reflection is left out, as in Parrot
+def _add_statistics(parent: ElementTree.Element, statistics: tuple[float, float],
+                    ncs: list[OperatorStatistics]) -> None:
+    volumes = [one.volume for one in ncs] or [0.0]
+    values = {"MeanFOM": statistics[0], "Fcorrel": statistics[1],
+              "FreeFcorrel": 0.0,  # no reflection is left out, as in Parrot
+              "NCScormean": sum(one.correlation for one in ncs) / max(len(ncs), 1),
+              "NCSvolmean": sum(volumes) / len(volumes), "NCSvolmin": min(volumes),
+              "NCSvolmax": max(volumes)}
+    for tag, value in values.items():
+        _add(parent, tag, f"{value:.3f}")

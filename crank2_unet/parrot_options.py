@@ -179,6 +179,8 @@ def _checked(options: ParrotOptions) -> ParrotOptions:
                          "alone is not an option of unet-parrot.")
     if options.mask_command and not options.mskin:
         raise InputError("-mask-command writes the mask that -mskin names: give both.")
+    if options.mask_map and not options.mask_command:
+        raise InputError("-mask-map is for -mask-command, which is missing.")
     return options
 
 

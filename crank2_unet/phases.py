@@ -42,7 +42,8 @@ def phi_fom_from_hl(hl: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np
     log_p = hl[~centric] @ _BASIS
     log_p -= log_p.max(axis=1, keepdims=True) if len(log_p) else 0.0
     p = np.exp(log_p)
-    centroid[~centric] = (p @ np.exp(1j * _PHI)) / p.sum(axis=1)
+    moments = p @ _BASIS[:2].T
+    centroid[~centric] = (moments[:, 0] + 1j * moments[:, 1]) / p.sum(axis=1)
     centroid[centric] = np.tanh(_allowed_values(hl[centric], allowed[centric])) * np.exp(
         1j * np.deg2rad(allowed[centric]))
     return np.rad2deg(np.angle(centroid)) % 360.0, np.minimum(np.abs(centroid), 1.0)

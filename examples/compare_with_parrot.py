@@ -64,6 +64,7 @@ def compare(folder: Path, d_min: float, cparrot: str | None, cycles: int, work: 
     write_map(true_mask, work / "true.ccp4")
     write_map(unet_weights(data, SolventNet.load(device="cpu"), solvent)(grid, 1), work / "unet.ccp4")
     patched = cparrot and "-mskin" in subprocess.run([cparrot], capture_output=True, text=True).stdout
+    seconds = {}
     for mask in ("own", "variance", "true", "unet"):
         file = ["-mskin", str(work / f"{mask}.ccp4")] if mask in ("true", "unet") else []
         ours = ["-mask", "variance"] if mask == "variance" else file
@@ -73,10 +74,18 @@ def compare(folder: Path, d_min: float, cparrot: str | None, cycles: int, work: 
         for program, command in programs.items():
             first = _timed([*command, "-cycles", "1", "-mtzout", str(work / "one.mtz")])
             last = _timed([*command, "-cycles", str(cycles), "-mtzout", str(work / "all.mtz")])
-            wall, cpu = ((last[i] - first[i]) / (cycles - 1) for i in (0, 1))
+            wall, cpu = seconds[mask, program] = tuple((last[i] - first[i]) / (cycles - 1)
+                                                       for i in (0, 1))
             out = read_phased(work / "all.mtz", "F,SIGF", "parrot", d_min=d_min).data
             print(f"{folder.name:20s} {mask:9s} {program:12s} {_quality(data, out.hl, true_phi)} "
                   f"{wall:6.2f} {cpu:6.2f} {last[2]:5.0f}", flush=True)
+    whole, engine = (seconds[mask, "unet-parrot"][1] for mask in ("own", "variance"))
+    text = f"the network is {1 - engine / whole:.0%} of a cycle's CPU time"
+    if cparrot:
+        parrot = seconds["own", "Parrot"][1]
+        text += (f"; CPU time over Parrot's {whole / parrot:.2f}, "
+                 f"without the network {engine / parrot:.2f}")
+    print(f"{folder.name:20s} {text}", flush=True)
 
 
 def _quality(data: PhasedData, hl: np.ndarray, true_phi: np.ndarray) -> str:
