@@ -26,7 +26,7 @@ from .masks import sphere_transform
 _SIGMAS = 4.0
 _PEAK = 2.0  # times the 68.3 % quantile of the absolute density, at which peaks are clipped
 _COARSE = 3  # grid steps between points at which correlations are calculated
-_POINTS = 3000  # of the mask, enough to refine an operator
+_POINTS = 1500  # of the mask, enough to refine an operator
 _TURN, _SHIFT = 2.0, 0.3  # degrees and Angstrom, first steps of the refinement
 
 

@@ -17,6 +17,7 @@ _CORNERS = 7  # nearest neighbours of a site, of which triangles are formed
 _MOST_SITES = 60  # sites taken into account, the strongest
 _MOST_MATCHES = 500  # superpositions taken into account, the best
 _MOST_OPERATORS = 16  # of them that differ and are tried against the map
+_AS_THEY_ARE = 3  # a cycle in which NcsAverager does not refine operators
 # Of the asymmetric unit: a relation that holds over more is a pseudo-symmetry of the crystal, or of the
 # sites and hence of the errors of SAD phases (seen on gamma-adaptin, which has one copy).
 _MOST_SHARE = 1.5
@@ -51,13 +52,14 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
         new = not any(equal_by_symmetry(operator, known, density) for known in found)
         if new and len(found) < _MOST_OPERATORS:
             found.append(operator)
-    best: list[Operator] = []
-    for _ in range(2):  # operators far off need two refinements to show that they are the same
+    # as they are, few agree anywhere; refined twice, those that are the same show it
+    for cycle, least in ((_AS_THEY_ARE, least_share / 5), (1, least_share), (1, least_share)):
         averager = NcsAverager(found, density, radius)
-        averager(density, 1)
+        averager(density, cycle)
         volumes = [one.volume for one in averager.statistics]
         found = [averager.operators[i] for i in np.argsort(volumes)[::-1]
-                 if least_share < volumes[i] < _MOST_SHARE]
+                 if least < volumes[i] < _MOST_SHARE]
+    best: list[Operator] = []
     for operator in found:
         if not any(equal_by_symmetry(operator, known, density) for known in best):
             best.append(operator)

@@ -222,3 +222,50 @@ def test_setting_of_the_space_group_is_kept(symbol, tmp_path):
     assert data.reflections.spacegroup.xhm() == symbol
     assert np.array_equal(data.reflections.hkl, reflections.hkl)
     assert np.allclose(data.coefficients, true, atol=1e-3)
+
+
+def test_appended_columns_follow_the_rows_wherever_their_indices_are(tmp_path, phased):
+    reflections, true, f, hl = phased
+    phi = np.rad2deg(np.angle(true)) % 360
+    columns = {**amplitudes(f), **hendrickson(hl), "FC": ("F", np.abs(true)), "PHIC": ("P", phi)}
+    path = write(tmp_path / "standard.mtz", reflections, columns)
+    other = gemmi.read_mtz_file(str(path))
+    other.expand_to_p1()
+    for column in ("HLA", "HLB", "HLC", "HLD"):
+        other.column_with_label(column).array[:] = 0  # gemmi leaves these as they were
+    copies = other.array[::-1]  # those outside the asymmetric unit come first
+    unique = copies[np.unique(reflections_of(copies[:, :3], reflections), return_index=True)[1]]
+    other.spacegroup = reflections.spacegroup
+    other.set_data(unique.copy())
+    assert np.mean(reflections.find(unique[:, :3]) < 0) > 0.5
+    other.write_to_file(str(tmp_path / "elsewhere.mtz"))
+    file = mtz.MtzFile(tmp_path / "elsewhere.mtz")
+    new = {"FN": ("F", np.abs(true)), "PN": ("P", phi)}
+    groups = [("new_crystal", "new_set", new), ("new_crystal", "new_set", hendrickson(hl, "N"))]
+    mtz.append_columns(tmp_path / "out.mtz", file, reflections, groups, "test")
+    out = gemmi.read_mtz_file(str(tmp_path / "out.mtz"))
+    assert np.array_equal(out.make_miller_array(), unique[:, :3].astype(int))
+    values = {c.label: c.array for c in out.columns}
+    assert np.abs(values["FN"] - values["FC"]).max() < 1e-3
+    assert phase_difference(values["PN"], values["PHIC"]).max() < 0.01
+    assert out.dataset(out.column_with_label("PN").dataset_id).crystal_name == "new_crystal"
+    # HL coefficients turn with the phase: read again they are the same over the asymmetric unit
+    back = mtz.MtzFile(tmp_path / "out.mtz")
+    again = np.stack([back.column(f"HL{x}N") for x in "ABCD"], axis=1)
+    assert np.allclose(reflections.spread(back.hkl, again), hl, atol=1e-3)
+
+
+def reflections_of(rows, reflections):
+    """Number of the unique reflection of each row of any index."""
+    asu = gemmi.ReciprocalAsu(reflections.spacegroup)
+    operations = reflections.spacegroup.operations()
+    return reflections.find(np.array([asu.to_asu(list(map(int, h)), operations)[0] for h in rows]))
+
+
+def test_columns_that_exist_are_not_written_twice(tmp_path, phased):
+    reflections, true, f, _ = phased
+    file = mtz.MtzFile(write(tmp_path / "in.mtz", reflections, amplitudes(f)))
+    with pytest.raises(InputError, match="already has a column F"):
+        mtz.append_columns(tmp_path / "out.mtz", file, reflections,
+                           [("a", "b", {"F": ("F", np.abs(true))})], "test")
+    assert not list(tmp_path.glob("out*"))

@@ -6,13 +6,16 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from blob import blob, noisy
+from crank2_unet.engines import EmbeddedEngine
 from crank2_unet.errors import InputError
 from crank2_unet.grids import density_map
+from crank2_unet.jobs import EngineChoice, NetworkChoice
 from crank2_unet.masks import soften
 from crank2_unet.modification import modify_density, modify_map
 from crank2_unet.ncs import NcsAverager, NcsSums, Operator, correlation_level
 from crank2_unet.ncs_search import equal_by_symmetry, operators_from_chains, operators_from_sites
-from crank2_unet.phases import map_correlation, to_complex
+from crank2_unet.parrot_engine import ParrotEngine, parrot_options
+from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
 
 CELL, RADIUS = (48, 36, 28, 90, 97, 90), 8.0
 TURN = Rotation.from_rotvec(np.deg2rad(100) * np.array([1, 2, 2]) / 3).as_matrix()
@@ -57,13 +60,13 @@ def off(found: Operator, operator: Operator) -> tuple[float, float]:
 
 
 def sites_of(structure, seed=1) -> gemmi.Structure:
-    """Six atoms of each copy, displaced by 0.3 Angstrom, and two wrong sites."""
+    """Five atoms of each copy, displaced by 0.3 Angstrom, and a wrong site."""
     rng = np.random.default_rng(seed)
     sites = structure.clone()
-    chosen = rng.choice(len(structure[0][0]), 6, replace=False)
+    chosen = rng.choice(len(structure[0][0]), 5, replace=False)
     positions = [chain[int(i)][0].pos.tolist() for chain in structure[0] for i in chosen]
     positions = [np.array(p) + rng.normal(0, 0.17, 3) for p in positions]
-    positions += [rng.uniform(0, 30, 3) for _ in range(2)]
+    positions.append(rng.uniform(0, 30, 3))
     chain = gemmi.Chain("S")
     for number, position in enumerate(rng.permutation(positions), 1):
         residue = gemmi.Residue()
@@ -183,3 +186,38 @@ def test_level_is_that_of_noise(crystal):
     _, _, data, _, _ = crystal
     small, large = (correlation_level(start(data), radius) for radius in (4.0, 7.0))
     assert 0 < large < small
+
+
+def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, caplog):
+    structure, operator, data, truth, mask = crystal
+
+    def run(sites):
+        out = EmbeddedEngine(sites).modify(data, soften(mask, 0.7), 0.7, 2, tmp_path)
+        phi, fom = phi_fom_from_hl(out.hl, data.reflections.allowed_phase)
+        return out.how, map_correlation(to_complex(np.abs(truth) * fom, phi), truth,
+                                        data.reflections.multiplicity)
+    how, averaged = run(sites_of(structure))
+    assert len(how["ncs"]) == 2 and set(how["ncs"][0]) == {"operator", "volume", "correlation"}
+    assert any(equal_by_symmetry(Operator.parse(ncs["operator"]), operator, start(data), (4.0, 1.0))
+               for ncs in how["ncs"])
+    nothing, plain = run(None)
+    assert nothing == {} and averaged > plain + 0.01
+    lone = sites_of(structure)
+    del lone[0][0][2:]
+    how, unchanged = run(lone)
+    assert how == {"ncs": []} and unchanged == pytest.approx(plain, abs=1e-5)
+    assert "No non-crystallographic symmetry" in caplog.text
+
+
+def test_both_engines_are_given_the_sites(crystal, tmp_path, monkeypatch):
+    structure, _, data, _, _ = crystal
+    file = tmp_path / "some sites.pdb"
+    sites_of(structure).write_pdb(str(file))
+    engine = EngineChoice(ncs_sites=str(file)).find(NetworkChoice(), data.reflections)
+    assert engine.ncs_sites[0].count_atom_sites() == 11
+    asked = []
+    monkeypatch.setattr(ParrotEngine, "find", lambda path, options, rest: asked.append(options))
+    EngineChoice("parrot", ncs_sites=str(file)).find(NetworkChoice(), data.reflections)
+    assert parrot_options(asked[0]) == ["-ncs-mask-filter-radius", "9.0", "-pdbin-ha", str(file)]
+    with pytest.raises(InputError, match="cannot be read"):
+        EngineChoice(ncs_sites="absent.pdb").find(NetworkChoice(), data.reflections)
