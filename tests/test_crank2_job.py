@@ -46,11 +46,16 @@ def masks_sent(job):
     return [c for c in range(1, 7) if {"mskin", "colin-wrk-fmsk"} & set(job.parrot_keywords(c))]
 
 
+def calls(job):
+    """How often the network gave a mask, and how often it was asked for one."""
+    return tuple(map(int, re.search(r"mask was used in (\d+) of (\d+) cycles", job.log).groups()))
+
+
 def test_the_network_is_asked_in_the_right_cycles_and_cited(unet):
     assert unet.status == 0, unet.log
     assert masks_sent(unet) == MASKED
-    # two cycles of bias estimation, then those of the list
-    assert "The network's mask was used in 7 of 7 cycles" in unet.log
+    # two cycles of bias estimation, then those of the list; two more if the bias is large
+    assert calls(unet) in [(7, 7), (9, 9), (11, 11)]
     assert len(re.findall(r"Solvent masks by the network", unet.log)) == 1
     assert "Skubak P (2024)" in unet.log
     assert "Skubak P (2024)" in (unet.folder / "crank.loggraph").read_text()
@@ -124,9 +129,9 @@ def test_a_failure_in_a_cycle_gives_the_classical_mask(crank2, keywords, classic
     broken = crank2.run("broken", f"{keywords}dmfull {CYCLES} dmmask::unet\n",
                         STANDIN_BREAKS="segment")
     assert broken.status == 0, broken.log
-    assert broken.log.count("is done with the classical mask. Unetmapsegmentation failed") == 7
-    assert "broken on purpose" in broken.log
-    assert "The network's mask was used in 0 of 7 cycles" in broken.log
+    done, asked = calls(broken)
+    assert done == 0 and asked >= 7 and "broken on purpose" in broken.log
+    assert broken.log.count("is done with the classical mask. Unetmapsegmentation failed") == asked
     assert masks_sent(broken) == []
     assert broken.foms == pytest.approx(classic.foms, abs=0.002)
 
@@ -158,7 +163,7 @@ def test_without_the_option_crank2_is_as_it_was(crank2, keywords):
 
     def scrubbed(path, folder):
         text = path.read_text(errors="replace").replace(str(folder), "")
-        return re.sub(r"\d+:\d+:\d+|\d+/ ?\d+/ ?\d+|[\d.]+s\b.*", "", text) if path.suffix != ".mtz" \
+        return re.sub(r"\d+:\d+:\d+|\d+/ ?\d+/ ?\d+|[\d.]+ ?s\b.*", "", text) if path.suffix != ".mtz" \
             else gemmi.read_mtz_file(str(path)).array.tobytes()
 
     assert contents(with_hook) == contents(without)
@@ -196,7 +201,7 @@ def test_a_parrot_that_reads_no_masks(crank2, keywords):
                      f'ncs_det::True solventmask_radius::5.0 dm parrot "binary::{parrot}"\n',
                      CRANK2_UNET_PARROT="")
     assert job.status == 0, job.log
-    assert "which does not read masks" in job.log and "used in 2 of 2 cycles" in job.log
+    assert "which does not read masks" in job.log and calls(job) == (2, 2)
     for cycle in (1, 2):
         told = job.parrot_keywords(cycle)
         assert told["colin-wrk-fmsk"].endswith("/[FMSK,PHMSK]") and "mskin" not in told
@@ -212,7 +217,7 @@ def test_density_modification_from_given_phases(crank2):
     text = text.replace("out/phase/", f"{phased_example(crank2.work).parent}/")
     job = crank2.run("phases", text.rstrip() + " no_bias_est::True dmcyc::2\n")
     assert job.status == 0, job.log
-    assert "used in 2 of 2 cycles" in job.log and job.foms[-1] > job.foms[0]
+    assert calls(job) == (2, 2) and job.foms[-1] > job.foms[0]
 
 
 def test_building_goes_as_far_as_there_are_programs(crank2):
@@ -227,4 +232,4 @@ def test_phasing_and_density_modification_from_sites(crank2):
     text = (EXAMPLES / "sad_to_building.inp").read_text().split("comb_phdmmb")[0]
     job = crank2.run("sites", text.rstrip() + " no_bias_est::True dmcyc::1\n")
     assert job.status == 0, job.log
-    assert "used in 1 of 1 cycles" in job.log and len(job.foms) == 1
+    assert calls(job) == (1, 1) and len(job.foms) == 1
