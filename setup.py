@@ -52,8 +52,10 @@ class _WithHook:
 
 setup(
     cmdclass={"build_py": BuildWithHook, "editable_wheel": EditableWithHook},
-    packages=["crank2_unet", "crank2_unet.crank2", "crank2_unet.training", "crank2_unet.models"],
+    packages=["crank2_unet", "crank2_unet.ccp4i2", "crank2_unet.crank2",
+              "crank2_unet.training", "crank2_unet.models"],
     # the model is part of the product: models/ at the top level travels inside the package
     package_dir={"crank2_unet.models": "models"},
-    package_data={"crank2_unet": ["*.json", "*.j2"], "crank2_unet.models": ["*.json", "*.onnx"]},
+    package_data={"crank2_unet": ["*.json", "*.j2"], "crank2_unet.models": ["*.json", "*.onnx"],
+                  "crank2_unet.ccp4i2": ["*.def.xml", "*.medline.txt", "*.svg"]},
 )

@@ -129,8 +129,11 @@ coefficients, or with phases and figures of merit.  Writes mask.ccp4 (1 = solven
 mask.mtz (FMSK, PHMSK), result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="phased data or map coefficients")
     _add_output(parser)
-    parser.add_argument("--no-report", action="store_true",
+    report = parser.add_mutually_exclusive_group()
+    report.add_argument("--no-report", action="store_true",
                         help="leave report.html out, which takes as long as the network")
+    report.add_argument("--pictures", action="store_true",
+                        help="also write the sections that the report shows as PNG files")
     _add_columns(parser)
     _add_content(parser)
     _add_network(parser)
@@ -279,7 +282,7 @@ def _run_segment(options) -> None:
     with _progress("segmenting") as progress:
         result = jobs.run_segment(options.mtzin, options.output, _columns(options),
                                   _content(options), _choice(options), progress,
-                                  not options.no_report)
+                                  not options.no_report, options.pictures)
     _print_solvent(result)
     _print_end(options)
 
@@ -415,7 +418,8 @@ def _engine(result: dict) -> str:
         return f"embedded{asked}"
     used = result["parrot"]
     kind = "patched" if used["patched"] else "unpatched"
-    return f"Parrot {used['version']} ({used['path']}), {kind}; masks by {used['masks']}"
+    version = used["version"] or "of unknown version"
+    return f"Parrot {version} ({used['path']}), {kind}; masks by {used['masks']}"
 
 
 def _print_end(options) -> None:

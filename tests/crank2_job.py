@@ -18,8 +18,8 @@ from crank2_unet.parrot import find_parrot
 
 STANDINS = Path(__file__).parent / "crank2_standins"
 REPOSITORY = Path(__file__).parent.parent
-PROGRAMS = ("bp3", "cad", "cfft", "crossec", "gcx", "mapro", "multicomb", "pdbcur", "refmac5",
-            "sftools")
+PROGRAMS = ("bp3", "cad", "cfft", "crossec", "gcx", "mapro", "mtzMADmod", "multicomb", "pdbcur",
+            "refmac5", "sftools")
 
 
 def crank2_folder() -> Path:

@@ -71,3 +71,10 @@ def test_the_import_hook_loads_nothing_but_sys():
     loaded = [ast.unparse(node) for node in top if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert loaded == ["import sys"]
     assert not any(True for _ in imports(PACKAGE / "__init__.py"))
+
+
+def test_ccp4i2_is_met_through_the_hook_only():
+    """Its tasks derive from classes that exist in its own Python only."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name != "ccp4i2":
+            assert not {name for name, _ in imports(path)} & {"ccp4i2", "core", "qtgui"}, path
