@@ -383,7 +383,8 @@ def _engine(result: dict) -> str:
         return f"embedded{asked}"
     used = result["parrot"]
     kind = "patched" if used["patched"] else "unpatched"
-    return f"Parrot {used['version']} ({used['path']}), {kind}; masks by {used['masks']}"
+    version = used["version"] or "of unknown version"
+    return f"Parrot {version} ({used['path']}), {kind}; masks by {used['masks']}"
 
 
 def _print_end(options) -> None:

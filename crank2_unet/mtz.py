@@ -65,7 +65,9 @@ class MtzFile:
                              "Merge it first, for instance with aimless.")
         if not self.mtz.nreflections:
             raise InputError(f"{path} has no reflections.")
-        self.mtz.spacegroup = spacegroup_of(self.mtz.spacegroup_name, str(path))
+        found = self.mtz.spacegroup  # by the operators; "R 3" may mean either kind of axes
+        self.mtz.spacegroup = spacegroup_of(found.xhm() if found else self.mtz.spacegroup_name,
+                                            str(path))
         if not np.isfinite(self.mtz.cell.volume) or self.mtz.cell.volume < 1.0:
             raise InputError(f"{path} has the impossible unit cell {self.mtz.cell.parameters}. "
                              "Correct its header.")
@@ -352,6 +354,7 @@ def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, gr
     InputError : the input has a column of that label, or the file cannot be written.
     """
     mtz = gemmi.read_mtz_file(str(file.path))  # as it was, before reflections moved to the asu
+    mtz.spacegroup = file.mtz.spacegroup
     sign, shift = _from_asu(mtz)
     row = reflections.find(file.hkl)
     for crystal, dataset, columns in groups:

@@ -10,6 +10,10 @@ import numpy as np
 from .errors import InputError
 
 
+# the 26 steps in h, k, l that lead to the points next to one
+NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step != (1, 1, 1)]) - 1
+
+
 class Reflections:
     """All unique reflections of a crystal to a resolution limit, measured or not.
 
@@ -71,6 +75,24 @@ class Reflections:
             shift = self.hkl[inverts] @ (np.array(op.tran) / op.DEN)
             allowed[inverts] = (180.0 * shift) % 180.0
         return allowed
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """Positions in this list of what is next to each reflection, (26, n); -1 beyond the list.
+
+        The order is that of :data:`NEIGHBOURS`.
+        """
+        mates, position = [], []
+        for op in self._operations.sym_ops:
+            turned = self.hkl @ (np.array(op.rot) // op.DEN)
+            mates += [turned, -turned]
+            position += [np.arange(len(self))] * 2
+        keys, position = _keys(np.concatenate(mates)), np.concatenate(position)
+        order = np.argsort(keys)
+        keys, position = keys[order], position[order].astype(np.int32)
+        wanted = _keys((self.hkl + NEIGHBOURS[:, None]).reshape(-1, 3))
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[place] == wanted, position[place], -1).reshape(len(NEIGHBOURS), -1)
 
     def find(self, hkl: np.ndarray) -> np.ndarray:
         """Position of reflections (m, 3), which must be in gemmi's asu, in this list; -1 if absent."""

@@ -10,7 +10,7 @@ poorer phases on real data, because overconfident experimental phases then speak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -19,6 +19,7 @@ from scipy.special import i0e
 
 from .data import PhasedData
 from .phases import phi_fom_from_hl, to_complex
+from .reflections import NEIGHBOURS, Reflections
 from .shells import Shells
 
 # The likelihood is tabulated at these values and interpolated: its maximum is found wherever it
@@ -27,6 +28,9 @@ from .shells import Shells
 _SIGMA_A = np.append(np.linspace(0.1, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
 # expected bend of sigma-A, as second difference from shell to shell; holds the curve together
 _BEND = 0.05
+_NEARBY = 0.7  # width, in steps of h, k, l, of the Gaussian that weighs neighbours
+_LEAST_WEIGHT = 0.3  # of the mean over all reflections, beside 4.1 of all neighbours
+
 
 @dataclass(frozen=True)
 class Weighted:
@@ -104,7 +108,9 @@ def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
     pair = _Pair(np.nan_to_num(data.f / scale), np.abs(f_calc / scale), noise,
                  np.exp(1j * np.angle(modified)), r.centric)
 
-    sigma_a = _fit_sigma_a(shells, _log_likelihood(pair.take(measured)))
+    even = replace(pair, e_obs=_evened(pair.e_obs, r, measured),
+                   e_calc=_evened(pair.e_calc, r, measured))
+    sigma_a = _fit_sigma_a(shells, _log_likelihood(even.take(measured)))
     t = pair.concentration(sigma_a) * pair.direction
     hl = data.hl + np.stack([t.real, t.imag, np.zeros(len(r)), np.zeros(len(r))], axis=1)
     phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
@@ -118,6 +124,22 @@ def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
                     filled=np.where(measured, np.where(r.centric, best, 2 * best - expected),
                                     expected),
                     extrinsic=np.where(measured, extrinsic, expected))
+
+
+def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np.ndarray:
+    """Normalised amplitudes (n,) over those that their neighbours in reciprocal space let expect.
+
+    Much solvent and translational NCS correlate the intensities of neighbours.  A modified map shows
+    their strong and weak regions even where its phases are wrong, and sigma-A would take this for an
+    agreement of phases.  How much neighbours tell is found by linear regression.
+    """
+    nearby = reflections.neighbours
+    present = (nearby >= 0) & measured[nearby]
+    weight = np.exp(-(NEIGHBOURS**2).sum(axis=1) / (2 * _NEARBY**2))
+    mean = (weight @ (present * e[nearby] ** 2) + _LEAST_WEIGHT) / (weight @ present + _LEAST_WEIGHT)
+    (_, covariance), (_, variance) = np.cov(e[measured] ** 2, mean[measured])
+    slope = np.clip(covariance / max(variance, 1e-30), 0, 1)
+    return e / np.sqrt(1 + slope * (mean - 1))
 
 
 def _fit_sigma_a(shells: Shells, log_likelihood: np.ndarray) -> np.ndarray:

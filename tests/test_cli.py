@@ -186,7 +186,8 @@ def test_help_is_quick_and_light():
     code = ("import sys; from crank2_unet.cli import main\n"
             "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
             "assert not {'numpy', 'tensorflow', 'onnxruntime', 'gemmi'} & set(sys.modules)")
-    for command in ([], ["segment"], ["dm"], ["phase"], ["check"], ["model"], ["model", "prepare"]):
+    for command in ([], ["segment"], ["dm"], ["phase"], ["mask-server"], ["mask-client"],
+                    ["check"], ["model"], ["model", "prepare"]):
         got = subprocess.run([sys.executable, "-c", code, *command, "--help"], text=True,
                              capture_output=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
         assert got.returncode == 0, got.stderr

@@ -10,7 +10,7 @@ from crank2_unet.grids import (asymmetric_unit, density_map, empty_grid, like, r
                                structure_factors, write_map)
 from crank2_unet.intensities import french_wilson
 from crank2_unet.masks import cut_at_fraction
-from crank2_unet.reflections import Reflections, spacegroup_of
+from crank2_unet.reflections import NEIGHBOURS, Reflections, spacegroup_of
 
 from crystals import SETTINGS, crystal, random_coefficients
 
@@ -34,6 +34,16 @@ def test_one_point_of_each_orbit(symbol):
     marks.symmetrize_sum()
     # an orbit on a special position is met several times by the operators: never 0
     assert marks.array.min() == 1
+
+
+@pytest.mark.parametrize("symbol", SETTINGS)
+def test_neighbours_are_found_through_symmetry(symbol):
+    reflections = crystal(symbol)
+    asu, operations = gemmi.ReciprocalAsu(reflections.spacegroup), reflections.spacegroup.operations()
+    for step, row in zip(NEIGHBOURS[::5], reflections.neighbours[::5]):
+        unique = np.array([asu.to_asu(list(map(int, hkl)), operations)[0]
+                           for hkl in reflections.hkl[::7] + step])
+        assert np.array_equal(row[::7], reflections.find(unique))
 
 
 def test_missing_reflections_are_listed():

@@ -256,3 +256,16 @@ def test_columns_that_exist_are_not_written_twice(tmp_path, phased):
         mtz.append_columns(tmp_path / "out.mtz", file, reflections,
                            [("a", "b", {"F": ("F", np.abs(true))})], "test")
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("symbol", ["R 3:H", "R 3:R", "I 1 2 1", "P 61 2 2"])
+def test_setting_of_the_space_group_is_kept(symbol, tmp_path):
+    """Files name both settings of R 3 alike; their operators differ."""
+    reflections = crystal(symbol, 4.0)
+    true = random_coefficients(reflections)
+    path = write(tmp_path / "a.mtz", reflections, {
+        "F": ("F", np.abs(true)), "PHI": ("P", np.rad2deg(np.angle(true)))})
+    data = mtz.read_phased(path, need_phases=False).data
+    assert data.reflections.spacegroup.xhm() == symbol
+    assert np.array_equal(data.reflections.hkl, reflections.hkl)
+    assert np.allclose(data.coefficients, true, atol=1e-3)

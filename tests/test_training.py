@@ -13,8 +13,9 @@ from crank2_unet.errors import InputError, ProgramError
 from crank2_unet.features import InputSpec
 from crank2_unet.training.export import compare, to_onnx
 from crank2_unet.training.prefetch import prefetched
+from crank2_unet.training.start import load_onnx_weights
 from crank2_unet.training.train import (
-    TrainConfig, Trainer, learning_rate, load_network, scores, train)
+    TrainConfig, Trainer, learning_rate, load_network, scores, train, window_logits)
 from crank2_unet.training.unet import build_unet
 
 
@@ -72,6 +73,25 @@ def test_onnx_file_gives_the_logits_of_the_network(tmp_path, channels, blocks):
     randomise(model)
     to_onnx(model, tmp_path / "net.onnx")
     assert compare(model, tmp_path / "net.onnx") < 1e-3
+
+
+def test_training_can_start_from_the_function_of_an_onnx_file(tmp_path):
+    finished, fresh = (build_unet(channels=2, filters=3, blocks=3) for _ in range(2))
+    randomise(finished)
+    to_onnx(finished, tmp_path / "net.onnx")
+    windows = np.random.default_rng(5).standard_normal((4, 16, 16, 16, 2)).astype("f4")
+    load_onnx_weights(fresh, tmp_path / "net.onnx", windows)
+    expected = window_logits(finished, windows)
+    assert np.abs(window_logits(fresh, windows) - expected).max() < 1e-3 * np.abs(expected).max()
+    # in training a batch is normalised by its own statistics, which are the same here
+    trained = fresh(windows, training=True)[..., 1] - fresh(windows, training=True)[..., 0]
+    assert np.corrcoef(np.ravel(trained), expected.ravel())[0, 1] > 0.98
+
+
+def test_training_does_not_start_from_another_size(tmp_path):
+    to_onnx(build_unet(filters=2), tmp_path / "net.onnx")
+    with pytest.raises(InputError, match="another size"):
+        load_onnx_weights(build_unet(filters=3), tmp_path / "net.onnx", np.zeros((1, 8, 8, 8, 1)))
 
 
 def test_compare_finds_a_difference(tmp_path):

@@ -33,6 +33,15 @@ def test_sigma_a_and_fom_are_found_from_amplitudes(symbol, sigma_a):
     assert out.fom.mean() == pytest.approx(cosine.mean(), abs=0.06 if sigma_a < 0.5 else 0.03)
 
 
+def test_strong_and_weak_regions_of_reciprocal_space_are_no_agreement_of_phases():
+    """As translational NCS makes them: here some layers along l are strong in both."""
+    reflections = crystal("P 1", 2.0)
+    truth, modified = correlated(reflections, 0.0)
+    strong = 1 + 0.9 * np.cos(2 * np.pi * reflections.hkl[:, 2] / 12)
+    out = combine(observed(reflections, truth * strong), modified * strong)
+    assert out.sigma_a.mean() < 0.53  # 0.60 if neighbours are not looked at
+
+
 def test_a_map_without_information_leaves_the_experimental_phases():
     reflections = crystal("P 21 21 21", 2.0)
     truth, modified = correlated(reflections, 0.0)

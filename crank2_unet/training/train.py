@@ -24,10 +24,12 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..features import InputSpec
+from ..network import ModelCard
 from .dataset import WindowSource
 from .log import plot, read_rows, write_rows
 from .metrics import Confusion
 from .prefetch import prefetched
+from .start import load_onnx_weights
 from .unet import COMPACT_FILTERS, SOLVENT, build_unet, keras
 
 _log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class TrainConfig:
     ahead: int = 32  # batches prepared ahead by another process; 0: none, no other process
     seed: int = 1  # of the initial weights and the windows
     deterministic: bool = False  # only deterministic operations (TensorFlow), which can be slower
+    start: str = ""  # model card whose weights to start from; default: random weights
 
     def __post_init__(self):
         if (self.steps > 0) == (self.minutes > 0):
@@ -220,10 +223,12 @@ def train(config: TrainConfig, resume: bool = False, make_source: Callable = Win
     validation = _validation_batches(config, make_source)
     trainer = Trainer(config)
     rows = []
+    source = partial(make_source, config.training, config.input, config.window, config.seed)
     if resume:
         trainer.load(checkpoint)
         rows = [row for row in read_rows(table) if row["step"] <= trainer.step]
-    source = partial(make_source, config.training, config.input, config.window, config.seed)
+    elif config.start:
+        _start_from(trainer, Path(config.start), source().batch(0, 16)[0])
     began = time.monotonic() - 60 * trainer.minutes
     with prefetched(source, trainer.step, config.batch_size, config.ahead) as next_batch, \
             tqdm(total=1.0, initial=trainer.share, mininterval=1.0, bar_format="{percentage:3.0f}%|"
@@ -241,6 +246,16 @@ def train(config: TrainConfig, resume: bool = False, make_source: Callable = Win
             bar.set_postfix_str(f"step {trainer.step} loss {logs['loss']:.4f} validation mcc "
                                 f"{rows[-1]['validation_mcc'] if rows else float('nan'):.3f}")
     return checkpoint
+
+
+def _start_from(trainer: Trainer, path: Path, windows: np.ndarray) -> None:
+    """Take the weights of a model that sees what this training shows."""
+    card = ModelCard.read(path)
+    if card.input != trainer.config.input:
+        raise InputError(f"{path} has the input {card.input}, the training {trainer.config.input}. "
+                         "Start from a model with the same input.")
+    load_onnx_weights(trainer.model, card.onnx, windows)
+    trainer.average = trainer.model.get_weights()
 
 
 def _validation_batches(config: TrainConfig, make_source: Callable) -> list:
