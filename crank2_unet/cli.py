@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_phase(commands)
     _add_mask_server(commands)
     _add_check(commands)
+    _add_crank2(commands)
     _add_model(commands)
     return parser
 
@@ -128,6 +129,11 @@ coefficients, or with phases and figures of merit.  Writes mask.ccp4 (1 = solven
 mask.mtz (FMSK, PHMSK), result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="phased data or map coefficients")
     _add_output(parser)
+    report = parser.add_mutually_exclusive_group()
+    report.add_argument("--no-report", action="store_true",
+                        help="leave report.html out, which takes as long as the network")
+    report.add_argument("--pictures", action="store_true",
+                        help="also write the sections that the report shows as PNG files")
     _add_columns(parser)
     _add_content(parser)
     _add_network(parser)
@@ -212,6 +218,19 @@ and whether Parrot, CCP4 and Crank2 are found.""")
     parser.add_argument("--model", metavar="CARD.json", help="model card; default: the packaged one")
 
 
+def _add_crank2(commands) -> None:
+    for name, summary in [
+            ("status", "is option dmmask there in Crank2?"),
+            ("install", "write files into Crank2's folder, where the import hook is not at work"),
+            ("uninstall", "remove these files again")]:
+        parser = _command(commands, name, _run_crank2, summary, """
+Usually there is nothing to do: installing crank2-unet with pip in the Python that runs Crank2
+(ccp4-python) gives it the option dmmask, through an import hook that touches no file of CCP4.""")
+        parser.set_defaults(task=name)
+        parser.add_argument("--crank2", metavar="DIR",
+                            help="folder with crank2.py; default: in $CCP4 and in this Python")
+
+
 def _add_model(commands) -> None:
     from .training.cli import add_commands  # argparse only: no TensorFlow
 
@@ -262,7 +281,8 @@ def _run_segment(options) -> None:
 
     with _progress("segmenting") as progress:
         result = jobs.run_segment(options.mtzin, options.output, _columns(options),
-                                  _content(options), _choice(options), progress)
+                                  _content(options), _choice(options), progress,
+                                  not options.no_report, options.pictures)
     _print_solvent(result)
     _print_end(options)
 
@@ -328,6 +348,21 @@ def _run_check(options) -> int:
     return exit_status(lines)
 
 
+def _run_crank2(options) -> None:
+    from .crank2 import shim
+
+    folders = shim.find_crank2(options.crank2)
+    if options.task == "status":
+        print("\n".join(shim.status(folders)))
+    elif not folders:
+        raise Crank2UnetError("No Crank2 was found in $CCP4 or in this Python. Name its folder with "
+                              "--crank2.")
+    else:
+        task = shim.install if options.task == "install" else shim.uninstall
+        paths = [path for folder in folders for path in task(folder)]
+        print("\n".join(f"{options.task}ed {path}" for path in paths) or "nothing to remove")
+
+
 def _columns(options):
     from .jobs import Columns
 
@@ -388,4 +423,5 @@ def _engine(result: dict) -> str:
 
 
 def _print_end(options) -> None:
-    print(f"Results in {options.output}; open report.html there.")
+    report = not getattr(options, "no_report", False)
+    print(f"Results in {options.output}{'; open report.html there' if report else ''}.")

@@ -1,4 +1,4 @@
-"""Drawings of the report: sections of maps as PNG, curves as SVG, each a data URI for an <img>."""
+"""Drawings of the report: sections of maps as PNG, curves as SVG."""
 
 from __future__ import annotations
 
@@ -33,11 +33,26 @@ CYCLE_TITLES = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing: its title, a description for those who cannot see it, and its data URI."""
+    """A drawing: its title, a description for those who cannot see it, and its file.
+
+    ``kind`` is "png" or "svg".
+    """
 
     title: str
     alt: str
-    uri: str
+    content: bytes
+    kind: str
+
+    @property
+    def uri(self) -> str:
+        """Data URI for the ``src`` of an <img>."""
+        return data_uri(self.content, self.kind)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Data URI of a PNG or SVG file."""
+    mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,7 @@ def section_picture(section: Section, grid: gemmi.FloatGrid, mask: gemmi.FloatGr
              xlabel=f"along {AXIS_NAMES[section.horizontal]} (Å)",
              ylabel=_vertical_label(section, matrix))
     axes.grid(False)
-    return Picture(title, f"{title}: {_place(section, grid)}", _uri(figure, "png"))
+    return _picture(title, f"{title}: {_place(section, grid)}", figure, "png")
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
@@ -165,7 +180,7 @@ def histogram_picture(edges: Sequence[float], counts: Sequence[float],
         axes.axvline(cutoff, color=ORANGE, label=f"mask from {cutoff:.2f}")
     axes.set(xlabel="P(solvent)", ylabel="share of the points", xlim=(0, 1))
     _legend(axes)
-    return Picture("How sure the network is", "Histogram of P(solvent)", _uri(figure, "svg"))
+    return _picture("How sure the network is", "Histogram of P(solvent)", figure, "svg")
 
 
 def solvent_picture(chosen: float, copies: Sequence[Mapping],
@@ -194,7 +209,7 @@ def solvent_picture(chosen: float, copies: Sequence[Mapping],
     axes.axvline(chosen, color=ORANGE, label=f"used: {chosen:.3f}")
     axes.set(xlabel="solvent content", ylabel="relative probability", xlim=(0, 1), ylim=(0, 1.18))
     _legend(axes)
-    return Picture("Solvent content", "Distributions of the solvent content", _uri(figure, "svg"))
+    return _picture("Solvent content", "Distributions of the solvent content", figure, "svg")
 
 
 def cycle_pictures(cycles: Sequence[Mapping]) -> list[Picture]:
@@ -212,7 +227,7 @@ def _cycle_picture(cycles: Sequence[Mapping], key: str) -> Picture:
     axes.set(xlabel="cycle")
     axes.xaxis.get_major_locator().set_params(integer=True)
     title = CYCLE_TITLES.get(key, key.replace("_", " "))
-    return Picture(title, f"{title} by cycle", _uri(figure, "svg"))
+    return _picture(title, f"{title} by cycle", figure, "svg")
 
 
 def fom_picture(bins: Sequence[Mapping]) -> Picture:
@@ -224,8 +239,7 @@ def fom_picture(bins: Sequence[Mapping]) -> Picture:
     ticks = ticks[(ticks > 0) & (ticks <= max(item["d_min"] ** -2 for item in bins))]
     axes.set_xticks(ticks, [f"{tick ** -0.5:.2f}" for tick in ticks])
     axes.set(xlabel="resolution (Å)", ylabel="figure of merit", ylim=(0, 1))
-    return Picture("Phasing by resolution", "Figure of merit against resolution",
-                   _uri(figure, "svg"))
+    return _picture("Phasing by resolution", "Figure of merit against resolution", figure, "svg")
 
 
 def _axes(size: tuple[float, float] = CHART_SIZE):
@@ -248,8 +262,7 @@ def _legend(axes) -> None:
     axes.legend(frameon=False, fontsize=9.5, loc="best", handlelength=1.4)
 
 
-def _uri(figure, kind: str) -> str:
+def _picture(title: str, alt: str, figure, kind: str) -> Picture:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=PIXELS_PER_INCH)
-    mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
-    return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(title, alt, buffer.getvalue(), kind)

@@ -36,7 +36,7 @@ from .pipeline import (
     unet_weights,
 )
 from .reflections import Reflections
-from .report import ReportMaps, write_report
+from .report import DrawnSection, ReportMaps, draw_sections, write_report
 from .result import Clock, Warnings, common, describe_input, describe_mask, header
 from .sad import SadResult, Scatterer, other_hand, phase_sad
 
@@ -119,9 +119,15 @@ class Content:
 
 
 def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
-                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
+                choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None,
+                report: bool = True, pictures: bool = False) -> dict:
     """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, mask.mtz, result.json
-    and report.html, and returns the result.
+    and, if wanted, report.html, and returns the result.
+
+    Parameters
+    ----------
+    report : False leaves report.html out.
+    pictures : also write the sections that the report shows as PNG files.
 
     Raises
     ------
@@ -143,8 +149,11 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
                    "mask_coefficients": "mask.mtz"}
         result = common("segment", given, net, clock, warnings, outputs) | {
             "solvent_content": found.solvent.to_json(), "mask": describe_mask(found)}
-        maps = ReportMaps(found.density, found.probability, found.mask)
-        _finish(stage, result, maps)
+        if report:
+            maps = ReportMaps(found.density, found.probability, found.mask)
+            _finish(stage, result, maps, pictures)
+        else:
+            write_json(result, stage / "result.json")
     return result
 
 
@@ -363,6 +372,21 @@ def _scatterer(scatterer: Scatterer | str, wavelength: float | None, mtzin: str)
     return Scatterer.at_wavelength(scatterer, wavelength)
 
 
-def _finish(stage: Path, result: dict, maps: ReportMaps | None) -> None:
+def _finish(stage: Path, result: dict, maps: ReportMaps | None, pictures: bool = False) -> None:
+    sections = draw_sections(maps) if maps else []
+    if pictures:
+        result["outputs"]["pictures"] = _write_pictures(stage, sections)
     write_json(result, stage / "result.json")
-    write_report(result, stage / "report.html", maps)
+    write_report(result, stage / "report.html", sections)
+
+
+def _write_pictures(stage: Path, sections: list[DrawnSection]) -> list[dict]:
+    """Write each picture to a file of its own; returns what there is to say of each."""
+    written = []
+    for number, (section, pictures) in enumerate(sections, 1):
+        for picture in pictures:
+            kind = "density" if picture is pictures[0] else "probability"
+            name = f"section_{number}_{kind}.{picture.kind}"
+            (stage / name).write_bytes(picture.content)
+            written.append({"file": name, "section": section, "title": picture.title})
+    return written

@@ -77,8 +77,14 @@ def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> R
     def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
         coefficients = structure_factors(density, data.reflections)
         logits = solvent_logits(data.reflections, coefficients, density, net)
-        return soften(probability_with_mean(logits, solvent_content), _BLUR)
+        return region_weights(logits, solvent_content)
     return weights
+
+
+def region_weights(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.FloatGrid:
+    """Weights of the solvent region, in [0, 1], from logits of P(solvent); their mean is the solvent
+    content."""
+    return soften(probability_with_mean(logits, solvent_content), _BLUR)
 
 
 def classical_weights(data: PhasedData, solvent_content: float) -> RegionWeights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from numbers import Integral, Real
@@ -68,14 +69,18 @@ class Tile:
     note: str = ""
 
 
-def write_report(result: dict, path: str | Path, maps: ReportMaps | None = None) -> None:
+# title and pictures (density, then probability) of a section of the maps
+DrawnSection = tuple[str, list[figures.Picture]]
+
+
+def write_report(result: dict, path: str | Path, sections: Sequence[DrawnSection] = ()) -> None:
     """Write the report of one run.
 
     Parameters
     ----------
     result : contents of result.json, schema 1; parts may be absent or null.
     path : HTML file to write; the page needs no other file and no network.
-    maps : drawn as sections; None leaves these out.
+    sections : from :func:`draw_sections`.
 
     Raises
     ------
@@ -89,7 +94,7 @@ def write_report(result: dict, path: str | Path, maps: ReportMaps | None = None)
         result=result, heading=HEADINGS.get(result.get("command"), "Report"), tiles=_tiles(result),
         command_line=shlex.join(["crank2-unet", *map(str, result.get("arguments") or [])]),
         mask_source=source and MASKS.get(source, f"read from {source}"), hands=_hands(result),
-        sections=_sections(maps) if maps else [], charts=_charts(result),
+        sections=sections, charts=_charts(result),
         cycle_charts=figures.cycle_pictures(result.get("cycles") or []))
     Path(path).write_text(page, encoding="utf-8")
 
@@ -99,13 +104,13 @@ def _template():
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined,
                                      trim_blocks=True, lstrip_blocks=True)
-    environment.filters["show"] = _show
+    environment.filters["show"] = show
     environment.filters["heading"] = lambda key: COLUMNS.get(key, key.replace("_", " "))
     source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
 
 
-def _show(value) -> str:
+def show(value) -> str:
     """A value of result.json as a person would write it."""
     if value is None:
         return "–"
@@ -114,9 +119,9 @@ def _show(value) -> str:
     if isinstance(value, Real) and not isinstance(value, Integral):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_show, value))
+        return ", ".join(map(show, value))
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_show(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {show(item)}" for key, item in value.items())
     return str(value)
 
 
@@ -159,8 +164,8 @@ def _machine_tiles(result: dict) -> list[Tile]:
     return tiles
 
 
-def _sections(maps: ReportMaps) -> list[tuple[str, list[figures.Picture]]]:
-    """Title and pictures (density, then probability) of each section."""
+def draw_sections(maps: ReportMaps) -> list[DrawnSection]:
+    """One section across each cell axis, where the mask tells most."""
     mean, sigma = float(maps.density.array.mean()), float(maps.density.array.std())
     density_limits = (mean - sigma, mean + 4 * sigma)  # noise pale, atoms dark
     mask = resample(maps.mask, maps.density)

@@ -136,6 +136,14 @@ class UnetSolvent:
         return cls(float(np.mean(cutoffs.cumulative(logits))), cutoff,
                    cutoffs.likelihood(cutoff), below[:-1] - below[1:])
 
+    @classmethod
+    def from_json(cls, entry: dict, cutoffs: CutoffDistribution) -> UnetSolvent:
+        """From the solvent entry of result.json (:meth:`SolventEstimate.to_json`)."""
+        columns = entry["distributions"]
+        cutoff = np.array(columns["cutoff"], float)
+        return cls(float(entry["unet_expected"]), cutoff, cutoffs.likelihood(cutoff),
+                   np.array(columns["unet"], float))
+
     def logit_from_solvent(self, solvent: float) -> float | None:
         """Cutoff that gives a solvent content; None unless it is strictly between 0 and 1."""
         return float(np.interp(solvent, SOLVENT, self.cutoff)) if 0 < solvent < 1 else None
@@ -143,6 +151,12 @@ class UnetSolvent:
     def likelihood_of(self, solvent: float | np.ndarray) -> np.ndarray:
         """P_U: how well the cutoff for a solvent content fits the training crystals, 0..1."""
         return np.interp(solvent, SOLVENT, self.likelihood)
+
+    def expected_with(self, solvents: Sequence[float], probabilities: Sequence[float]) -> float:
+        """Expectation under this distribution and that of Matthews options together, which need not be
+        normalised; without the latter where the two exclude each other."""
+        conflation = self.conflate(interpolate_options(solvents, probabilities))
+        return self.expected if conflation is None else float(SOLVENT @ conflation)
 
     def conflate(self, matthews: np.ndarray) -> np.ndarray | None:
         """Normalised product with a distribution over ``SOLVENT``; None if it is zero."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from crank2_unet.cli import main
+from crank2_unet.figures import data_uri
 from crank2_unet.grids import read_map, structure_factors
 from crank2_unet.masks import model_mask
 from crank2_unet.mtz import read_phased
@@ -77,6 +78,18 @@ def test_segment(phased, folder, capsys):
     expected = structure_factors(mask, coefficients.data.reflections)
     assert np.allclose(coefficients.data.coefficients, expected, atol=1e-3 * np.abs(expected).max())
     assert "Solvent content" in capsys.readouterr().out
+
+
+def test_pictures_are_those_of_the_report(phased, tmp_path):
+    assert main(["segment", str(phased), "--pictures", "-o", str(tmp_path)]) == 0
+    pictures = result_of(tmp_path)["outputs"]["pictures"]
+    assert {f.name for f in tmp_path.iterdir()} == SEGMENT_FILES | {p["file"] for p in pictures}
+    assert [p["title"] for p in pictures] == ["Density", "P(solvent)"] * 3
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for picture in pictures:
+        content = (tmp_path / picture["file"]).read_bytes()
+        assert content.startswith(b"\x89PNG") and data_uri(content, "png") in page
+        assert picture["section"] in page
 
 
 def test_dm_improves_the_map(phased, folder, truth):

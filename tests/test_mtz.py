@@ -211,6 +211,19 @@ def test_output_keeps_the_input_and_adds_rows(phased, tmp_path):
     assert np.allclose(kept.data.hl, given.data.hl)
 
 
+@pytest.mark.parametrize("symbol", ["R 3:H", "R 3:R", "I 1 2 1", "P 61 2 2"])
+def test_setting_of_the_space_group_is_kept(symbol, tmp_path):
+    """Files name both settings of R 3 alike; their operators differ."""
+    reflections = crystal(symbol, 4.0)
+    true = random_coefficients(reflections)
+    path = write(tmp_path / "a.mtz", reflections, {
+        "F": ("F", np.abs(true)), "PHI": ("P", np.rad2deg(np.angle(true)))})
+    data = mtz.read_phased(path, need_phases=False).data
+    assert data.reflections.spacegroup.xhm() == symbol
+    assert np.array_equal(data.reflections.hkl, reflections.hkl)
+    assert np.allclose(data.coefficients, true, atol=1e-3)
+
+
 def test_appended_columns_follow_the_rows_wherever_their_indices_are(tmp_path, phased):
     reflections, true, f, hl = phased
     phi = np.rad2deg(np.angle(true)) % 360
@@ -256,16 +269,3 @@ def test_columns_that_exist_are_not_written_twice(tmp_path, phased):
         mtz.append_columns(tmp_path / "out.mtz", file, reflections,
                            [("a", "b", {"F": ("F", np.abs(true))})], "test")
     assert not list(tmp_path.glob("out*"))
-
-
-@pytest.mark.parametrize("symbol", ["R 3:H", "R 3:R", "I 1 2 1", "P 61 2 2"])
-def test_setting_of_the_space_group_is_kept(symbol, tmp_path):
-    """Files name both settings of R 3 alike; their operators differ."""
-    reflections = crystal(symbol, 4.0)
-    true = random_coefficients(reflections)
-    path = write(tmp_path / "a.mtz", reflections, {
-        "F": ("F", np.abs(true)), "PHI": ("P", np.rad2deg(np.angle(true)))})
-    data = mtz.read_phased(path, need_phases=False).data
-    assert data.reflections.spacegroup.xhm() == symbol
-    assert np.array_equal(data.reflections.hkl, reflections.hkl)
-    assert np.allclose(data.coefficients, true, atol=1e-3)

@@ -1,6 +1,5 @@
 """The report: geometry of its sections, escaping, self-containment, tolerance of absent parts."""
 
-import base64
 import io
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from crank2_unet import figures
 from crank2_unet.errors import InputError
 from crank2_unet.grids import empty_grid, like
-from crank2_unet.report import ReportMaps, write_report
+from crank2_unet.report import ReportMaps, draw_sections, write_report
 
 NASTY = "<script>alert('x')</script>&\"$"
 MINIMAL = {"schema": 1, "command": "segment", "status": "ok", "warnings": [],
@@ -78,13 +77,15 @@ def full_result():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pictures are set up but not rendered, which takes nine tenths of the time."""
-    monkeypatch.setattr(figures, "_uri", lambda figure, kind: "data:,")
+    monkeypatch.setattr(figures, "_picture", lambda title, alt, figure, kind:
+                        figures.Picture(title, alt, b"", kind))
 
 
 def test_page_needs_nothing_else_and_escapes_everything(tmp_path):
     grid = blob(gemmi.UnitCell(40, 50, 60, 90, 110, 90), "P 1 21 1")
     mask = like(grid, grid.array < 0.3)
-    write_report(full_result(), tmp_path / "report.html", ReportMaps(grid, grid, mask))
+    write_report(full_result(), tmp_path / "report.html", draw_sections(
+        ReportMaps(grid, grid, mask)))
     page = Page(tmp_path / "report.html")
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert len(page.sources) == 11  # 3 sections of 2 maps, 3 charts, 2 curves
@@ -125,7 +126,8 @@ def test_other_schema_is_refused(tmp_path):
 def test_maps_may_be_on_different_grids_and_lack_the_probability(tmp_path):
     cell = gemmi.UnitCell(40, 40, 60, 90, 90, 120)
     density, mask = blob(cell), empty_grid(cell, gemmi.SpaceGroup("P 1"), 3.0)
-    write_report(MINIMAL, tmp_path / "report.html", ReportMaps(density, None, mask))
+    write_report(MINIMAL, tmp_path / "report.html", draw_sections(
+        ReportMaps(density, None, mask)))
     assert len(Page(tmp_path / "report.html").sources) == 3
 
 
@@ -172,7 +174,7 @@ def test_round_blob_is_drawn_round():
     # no outline: the mask is all solvent
     picture = figures.section_picture(section, grid, like(grid, np.ones(grid.shape)), "", "Greys",
                                       (0, 1))
-    pixels = imread(io.BytesIO(base64.b64decode(picture.uri.split(",")[1])))[:, :, 0]
+    pixels = imread(io.BytesIO(picture.content))[:, :, 0]
     rows, columns = np.nonzero(pixels < 0.25)
     inside = (columns > 150) & (rows < pixels.shape[0] - 120)  # not the axes and their numbers
     height, width = np.ptp(rows[inside]), np.ptp(columns[inside])
