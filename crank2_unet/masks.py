@@ -132,15 +132,12 @@ def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True)
         raise InputError(f"The solvent content is {fraction:g}; give a value between 0 and 1.")
     orbit = orbits(grid).ravel()
     size = np.bincount(orbit)
-    value = np.empty(len(size), np.float32)
-    value[orbit] = grid.array.ravel()
-    if not lowest:
-        value *= -1
+    value = grid.array[asymmetric_unit(grid)] * np.float32(1 if lowest else -1)
     wanted = fraction * len(orbit)
-    # all below the value of the last point wanted, and as many as needed of those that equal it;
-    # much faster than sorting
-    place = min(int(wanted), len(orbit) - 1)
-    last = np.partition(value[orbit], place)[place]
+    # all below the value of the last point wanted, and as many as needed of those that equal it
+    order = np.argsort(value)
+    points = np.cumsum(size[order])
+    last = value[order[min(np.searchsorted(points, wanted, "right"), len(order) - 1)]]
     marked = value < last
     equal = np.flatnonzero(value == last)
     marked[equal] = size[marked].sum() + np.cumsum(size[equal]) <= wanted + size[equal] / 2

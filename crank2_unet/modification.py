@@ -17,6 +17,7 @@ from .data import PhasedData
 from .errors import InputError
 from .grids import asymmetric_unit, density_map, like, structure_factors
 from .histograms import protein_levels
+from .masks import orbits
 from .ncs import NcsSums
 from .phases import phase_difference
 from .weighting import Weighted, combine
@@ -183,22 +184,24 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     -------
     Modified map less gamma times the map, and gamma.
     """
+    # one point of each orbit says all, and there may be ten times as many in the cell
     unit = asymmetric_unit(density)
-    rho, own, noise_left = density.array, 1.0, None
+    start, p_solvent = density.array[unit], solvent.array[unit]
+    rho, own, noise_left, row = start, 1.0, None, 0
     if ncs is not None:
-        own = 1 / (1 + ncs.weight)
-        rho, noise_left = own * (rho + ncs.density), own**2 * (1 + ncs.weight_square)
-    level, posterior, flat = _expectations(rho[unit], solvent.array[unit],
-                                           None if ncs is None else noise_left[unit], d_min)
+        own = 1 / (1 + ncs.weight[unit])
+        rho = own * (start + ncs.density[unit])
+        noise_left = own**2 * (1 + ncs.weight_square[unit])
+        row = np.rint((1 - noise_left) * (_NOISE_LEVELS - 1)).astype(np.int32)
+    level, posterior, flat = _expectations(rho, p_solvent, noise_left, d_min)
     step, slope = level[1] - level[0], np.diff(posterior, axis=1)
     place = (rho - level[0]) / step
     interval = np.clip(place.astype(np.int32), 0, slope.shape[1] - 1)
-    row = 0 if ncs is None else np.rint((1 - noise_left) * (_NOISE_LEVELS - 1)).astype(np.int32)
     slope = slope[row, interval]
     expected = posterior[row, interval] + (place - interval) * slope
-    gamma = float(np.mean(own * (1 - solvent.array) * slope, dtype=float) / step)
-    modified = expected + solvent.array * (flat - expected)
-    return like(density, modified - gamma * density.array), gamma
+    gamma = float(np.mean(own * (1 - p_solvent) * slope, dtype=float) / step)
+    modified = expected + p_solvent * (flat - expected) - gamma * start
+    return like(density, modified[orbits(density)]), gamma
 
 
 def _expectations(rho: np.ndarray, p_solvent: np.ndarray, noise_left: np.ndarray | None,

@@ -354,6 +354,7 @@ def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, gr
     InputError : the input has a column of that label, or the file cannot be written.
     """
     mtz = gemmi.read_mtz_file(str(file.path))  # as it was, before reflections moved to the asu
+    mtz.spacegroup = file.mtz.spacegroup
     sign, shift = _from_asu(mtz)
     row = reflections.find(file.hkl)
     for crystal, dataset, columns in groups:

@@ -127,13 +127,16 @@ class _Masks:
 
     def describe(self, cycle: int) -> str:
         """What the mask of a cycle is, for the log."""
-        options, net = self._options, self._net
-        return {"file": f"{options.mskin}, {options.mskin_value}"
-                        + (f", by {options.mask_command}" if options.mask_command else ""),
-                "fmsk": f"local variance of {options.colin_fmsk}, radius {self.radius:.2f} A",
-                "model": options.pdbin,
-                "unet": net and f"network {net.card.name} {net.card.version} on {net.device.used}",
-                "variance": f"local variance, radius {self.radius:.2f} A"}[self.source(cycle)]
+        options, source = self._options, self.source(cycle)
+        if source == "file":
+            command = f", by {options.mask_command}" if options.mask_command else ""
+            return f"{options.mskin}, {options.mskin_value}{command}"
+        if source == "model":
+            return options.pdbin
+        if source == "unet":
+            return f"network {self._net.card.name} {self._net.card.version} on {self._net.device.used}"
+        of_map = f" of {options.colin_fmsk}" if source == "fmsk" else ""
+        return f"local variance{of_map}, radius {self.radius:.2f} A"
 
     def weights(self, density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
         """P(solvent) on the grid of the map of a cycle."""

@@ -234,6 +234,14 @@ def test_without_the_network_local_variance_takes_over_aloud(parrot, monkeypatch
     assert status == 1 and "No ONNX Runtime here." in errors
 
 
+def test_the_network_is_not_loaded_for_nothing(parrot, monkeypatch):
+    def fail(*_):
+        raise AssertionError("loaded")
+    monkeypatch.setattr(parrot_job.SolventNet, "load", fail)
+    for words in (["-colin-fmsk", "FW,PW"], ["-mskin", "mask.ccp4"], ["-pdbin", "model.pdb"]):
+        assert parrot("-cycles", "1", "-mtzout", "light.mtz", *words)[0] == 0
+
+
 def test_the_network_is_the_default_and_finds_the_solvent_content(case, parrot):
     status, log, errors = parrot("-cycles", "1", "-mtzout", "unet.mtz", "-device", "cpu",
                                  common=("-colin-hl", "A,B,C,D"))
