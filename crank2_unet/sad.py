@@ -59,6 +59,11 @@ class SadResult:
     sites: gemmi.Structure
     statistics: dict
 
+    @property
+    def coefficients(self) -> np.ndarray:
+        """Coefficients (n,) complex of the m|F| map; 0 where unmeasured."""
+        return to_complex(np.where(np.isfinite(self.f), self.fom * self.f, 0.0), self.phi)
+
 
 def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
               cycles: int = 5, progress: Callable[[int, int], None] | None = None) -> SadResult:

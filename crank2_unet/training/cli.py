@@ -36,6 +36,10 @@ interrupted run is continued by repeating the command.""")
                         help="experiments for each structure; default: 1")
     parser.add_argument("--later-cycles", type=int, default=1, metavar="N",
                         help="maps after density modification for each experiment; default: 1")
+    parser.add_argument("--both-hands", action="store_true",
+                        help="phase with the other hand of the sites, too")
+    parser.add_argument("--largest-volume", type=float, metavar="A^3",
+                        help="of the cell; default: 1.8e6")
     parser.add_argument("--seed", type=int, default=0)
     _add_dask(parser)
 
@@ -104,12 +108,13 @@ def _pass_on(options) -> None:
 
 
 def _prepare(options) -> None:
-    from .prepare import prepare
+    from .prepare import LARGEST_VOLUME, prepare
 
     folder = Path(options.structures)
     done = prepare(folder / "index.csv", folder, options.output, options.split, options.limit,
                    options.variants, options.later_cycles, options.seed, options.workers,
-                   options.scheduler)
+                   options.scheduler, options.both_hands,
+                   options.largest_volume or LARGEST_VOLUME)
     print(f"{done.written} written, {done.existing} existed, {len(done.failures)} failed")
     for name, message in done.failures.items():
         print(f"  {name}: {message}")

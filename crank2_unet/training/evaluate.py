@@ -76,9 +76,8 @@ def evaluate_masks(prepared: str | Path, card: str | Path, out: str | Path,
 def evaluate_file(path: str, card: str, radii: tuple, chains: dict[str, int]) -> list[dict]:
     """A record for each map of a prepared file."""
     structure = PreparedStructure.read(path)
-    with np.load(path) as file:
-        residues = int(file["n_residues"])
-    copy = Composition.from_residues(max(1, round(residues / chains.get(structure.code, 1))))
+    copy = Composition.from_residues(
+        max(1, round(structure.n_residues / chains.get(structure.code, 1))))
     net = SolventNet.load(card, "cpu", threads=1)
     return [{"name": Path(path).stem, **evaluate_map(structure, number, net, radii, copy)}
             for number in range(len(structure.coefficients))]
