@@ -37,8 +37,8 @@ def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6) -
     np.savez(path, code=code, variant=0, cell=np.array(CELL.parameters), d_min=d_min,
              spacegroup="P 21 21 21", f=f, sigf=0.1 * f, hl=np.zeros((len(f), 4)),
              coefficients=np.array(maps, np.complex64), map_cycle=np.arange(len(maps)),
-             phase_error=45.0 + 15.0 * np.array(noises), map_cc=1 / (1 + np.array(noises)), truth=np.packbits(truth.array > 0.5),
-             truth_shape=np.array(truth.shape), n_residues=residues,
+             phase_error=45.0 + 15.0 * np.array(noises), map_cc=1 / (1 + np.array(noises)),
+             truth=np.packbits(truth.array > 0.5), truth_shape=np.array(truth.shape), n_residues=residues,
              solvent_matthews=float(truth.array[asymmetric_unit(truth)].mean()))
     return path
 

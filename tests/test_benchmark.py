@@ -15,8 +15,6 @@ from prepared import INPUT, write_prepared, write_toy_network
 from test_simulation import peptide
 
 from crank2_unet.errors import InputError
-from crank2_unet.grids import density_map
-from crank2_unet.masks import model_mask
 from crank2_unet.phases import hl_from_phi_fom, phi_fom_from_hl
 from crank2_unet.pipeline import fixed_weights
 from crank2_unet.reflections import Reflections
@@ -70,15 +68,13 @@ def test_case_knows_the_errors_of_its_phases(sad):
     assert scores["phase_error"] == pytest.approx(ERROR * acentric, abs=0.5)
     assert scores["fom"] == pytest.approx(np.cos(np.deg2rad(ERROR)), abs=0.01)
     assert 0.7 < scores["cc"] < 0.9
-    true = np.rad2deg(np.angle(case.f_model))
-    assert case.scores(true, np.ones(len(true)))["cc"] == pytest.approx(1.0)
+    assert case.scores(case.phi_true, np.ones(len(phi)))["cc"] == pytest.approx(1.0)
 
 
 def test_true_mask_is_recognised(sad):
     case = Case.read(sad / "toy")
-    grid = density_map(case.data.reflections, case.data.coefficients, 0.7)
-    truth = model_mask(case.model, grid)
-    assert case.mask_mcc(truth) == pytest.approx(1.0)
+    truth = case.truth
+    assert 0.4 < truth.array.mean() < 0.9 and case.mask_mcc(truth) == pytest.approx(1.0)
     scores = case.modify(fixed_weights(truth), 2)
     assert scores["mcc_first"] == scores["mcc_last"] == pytest.approx(1.0, abs=0.05)
 
@@ -114,9 +110,10 @@ def test_benchmark_reports_sets_and_failures(sad, tmp_path):
     assert set(result["methods"]) == {"start", "variance", "best variance", "unet", "true mask"}
     assert len(result["variances"]) == 2
     best = result["methods"]["best variance"]
-    assert best["cc"] == max(scores["cc"] for scores in result["variances"])
+    tried = [*result["variances"], result["methods"]["variance"]]
+    assert best["cc"] == max(scores["cc"] for scores in tried)
     assert list(report["failures"]) == ["none"]
     assert json.loads((tmp_path / "benchmark.json").read_text())["cycles"] == 2
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
     text = render(report)
-    assert f"best variance {best['radius']:g}/1 A" in text and "none failed: " in text
+    assert "best variance" in text and "none failed: " in text

@@ -21,6 +21,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     _add_export(commands)
     _add_evaluate(commands)
     _add_benchmark(commands)
+    _add_benchmark_simulated(commands)
 
 
 def _add_prepare(commands) -> None:
@@ -86,6 +87,24 @@ from the final model, all else equal, and compares the maps with that of the mod
     _add_dask(parser)
 
 
+def _add_benchmark_simulated(commands) -> None:
+    parser = _command(commands, "benchmark-simulated", _benchmark_simulated,
+                      "density modification of simulated SAD data", """
+The test of the paper's Fig. 1(a): density modification of prepared structures with masks from local
+variance, from the network and from the true model, all else equal.  Results of single data sets are
+kept, so that an interrupted run is continued by repeating the command.""")
+    parser.add_argument("prepared", nargs="+", help="folders of prepared structures")
+    _add_card(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--cycles", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--errors", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                        help="range of the starting phase errors, degrees; default: 45 85")
+    parser.add_argument("--limit", type=int, metavar="N", help="data sets used; default: all")
+    parser.add_argument("--largest-volume", type=float, default=float("inf"), metavar="A^3",
+                        help="of the cell; default: no limit")
+    _add_dask(parser)
+
+
 def _command(commands, name: str, run, summary: str, text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=text.strip())
     parser.set_defaults(run=run)
@@ -146,3 +165,12 @@ def _benchmark(options) -> None:
     card = ModelCard.read(options.model).path
     print(render(benchmark_sad(options.sad, card, options.output, options.sets, options.cycles,
                                options.from_sites, options.workers, options.scheduler)))
+
+
+def _benchmark_simulated(options) -> None:
+    from .benchmark_simulated import ERRORS, benchmark_simulated, render
+
+    print(render(benchmark_simulated(
+        options.prepared, options.model, options.output, options.cycles, options.limit,
+        options.largest_volume, tuple(options.errors or ERRORS), options.workers,
+        options.scheduler)))
