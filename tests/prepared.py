@@ -38,7 +38,8 @@ def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6) -
              spacegroup="P 21 21 21", f=f, sigf=0.1 * f, hl=np.zeros((len(f), 4)),
              coefficients=np.array(maps, np.complex64), map_cycle=np.arange(len(maps)),
              phase_error=45.0 + 15.0 * np.array(noises), map_cc=1 / (1 + np.array(noises)),
-             truth=np.packbits(truth.array > 0.5), truth_shape=np.array(truth.shape), n_residues=residues,
+             truth=np.packbits(truth.array > 0.5), truth_shape=np.array(truth.shape),
+             n_residues=residues,
              solvent_matthews=float(truth.array[asymmetric_unit(truth)].mean()))
     return path
 
@@ -62,3 +63,14 @@ def write_toy_network(path: Path, slope: float, offset: float) -> str:
     checker.check_model(model)
     save(model, str(path))
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def toy_card(folder: Path, files: list, slope: float = 1.0, offset: float = 0.0) -> Path:
+    """Card of a toy network in a folder, calibrated on prepared files."""
+    from crank2_unet.training.calibrate import ONNX_FILE, calibrate
+
+    write_toy_network(folder / ONNX_FILE, slope, offset)
+    calibrate(folder, {"name": "toy", "version": "1.0.0", "input": INPUT,
+                       "window": {"size": 32, "margin": 4},
+                       "training": {"d_min_range": [2.0, 3.0]}}, files, workers=0)
+    return folder / "solvent.json"

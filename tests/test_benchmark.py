@@ -11,7 +11,7 @@ pytest.importorskip("dask.distributed", reason="the benchmark runs through Dask"
 pytest.importorskip("onnx", reason="the toy network is made with ONNX")
 pytest.importorskip("onnxruntime", reason="the toy network runs in ONNX Runtime")
 
-from prepared import INPUT, write_prepared, write_toy_network
+from prepared import toy_card, write_prepared
 from test_simulation import peptide
 
 from crank2_unet.errors import InputError
@@ -25,7 +25,6 @@ from crank2_unet.training.benchmark import (
     render,
     share_of_gain,
 )
-from crank2_unet.training.calibrate import ONNX_FILE, calibrate
 from crank2_unet.training.histograms import model_structure_factors
 
 ERROR = 40.0  # degrees, of the phases of the data set
@@ -98,12 +97,8 @@ def test_share_of_the_gain():
 
 
 def test_benchmark_reports_sets_and_failures(sad, tmp_path):
-    write_toy_network(tmp_path / ONNX_FILE, 1.0, 0.0)
-    calibrate(tmp_path, {"name": "toy", "version": "1.0.0", "input": INPUT,
-                         "window": {"size": 32, "margin": 4},
-                         "training": {"d_min_range": [2.0, 3.0]}},
-              [write_prepared(tmp_path, code) for code in ("aaaa", "bbbb")], workers=0)
-    report = benchmark_sad(sad, tmp_path / "solvent.json", tmp_path, ["toy@2.5", "none"], cycles=2,
+    card = toy_card(tmp_path, [write_prepared(tmp_path, code) for code in ("aaaa", "bbbb")])
+    report = benchmark_sad(sad, card, tmp_path, ["toy@2.5", "none"], cycles=2,
                            workers=0, radii=(3.0, 5.0), blurs=(1.0,))
     result = report["sets"]["toy@2.5"]
     assert result["d_min"] == 2.5 and result["solvent_true"] == 0.7
