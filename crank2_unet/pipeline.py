@@ -17,6 +17,7 @@ from .masks import cut_at_fraction, deviation_radius, soften, variance_weights
 from .matthews import Composition, matthews_options
 from .network import SolventNet
 from .phases import phi_fom_from_hl
+from .quality import MapQuality, map_features
 from .segmentation import probability, probability_with_mean, solvent_logits
 from .solvent import SolventEstimate, estimate_solvent
 
@@ -39,12 +40,14 @@ class Segmentation:
     probability : P(solvent) by the network, in [0, 1].
     mask : 1 = solvent, 0 = protein; its mean is the solvent content.
     solvent : the estimate of the solvent content and how it came about.
+    quality : of the map; None if the model card cannot tell.
     """
 
     density: gemmi.FloatGrid
     probability: gemmi.FloatGrid
     mask: gemmi.FloatGrid
     solvent: SolventEstimate
+    quality: MapQuality | None
 
 
 def segment(data: PhasedData, net: SolventNet, composition: Composition | None = None,
@@ -66,7 +69,8 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     solvent = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs, options,
                                solvent_content)
     mask = cut_at_fraction(logits, solvent.value, lowest=False)
-    return Segmentation(density, probability(logits), mask, solvent)
+    quality = net.card.quality and net.card.quality.judge(map_features(density, logits))
+    return Segmentation(density, probability(logits), mask, solvent, quality)
 
 
 def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> RegionWeights:

@@ -20,6 +20,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         simple.set_defaults(run=_pass_on, module=name.replace("-", "_"))
     _add_export(commands)
     _add_evaluate(commands)
+    _add_quality(commands)
+    _add_evaluate_quality(commands)
     _add_benchmark(commands)
     _add_benchmark_simulated(commands)
 
@@ -69,6 +71,28 @@ class, and its solvent contents with the true ones.""")
     parser.add_argument("--index", metavar="index.csv", help="for the chains of each structure")
     parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
     parser.add_argument("--fill-card", action="store_true", help="write the results into the card")
+    _add_dask(parser)
+
+
+def _add_quality(commands) -> None:
+    parser = _command(commands, "quality", _quality, "calibrate the judgement of maps and hands", """
+Fits the expected map correlation, the probability of a hand and the warning of maps without solvent
+structure to structures that were prepared with --both-hands, and writes them into the model card.""")
+    parser.add_argument("prepared", help="folder of structures prepared in both hands")
+    _add_card(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
+    _add_dask(parser)
+
+
+def _add_evaluate_quality(commands) -> None:
+    parser = _command(commands, "evaluate-quality", _evaluate_quality,
+                      "test the judgement of maps and hands", """
+Tells how often the right hand is found, beside contrast and skewness, and how good the expected map
+correlations are, on structures that were prepared with --both-hands.""")
+    parser.add_argument("prepared", help="folder of structures prepared in both hands")
+    _add_card(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
     _add_dask(parser)
 
 
@@ -156,6 +180,20 @@ def _evaluate(options) -> None:
     print(render(evaluate_masks(options.prepared, card, options.output, options.index,
                                 limit=options.limit, fill_card=options.fill_card,
                                 workers=options.workers, scheduler=options.scheduler)))
+
+
+def _quality(options) -> None:
+    from .quality import calibrate_quality, render
+
+    print(render(calibrate_quality(options.prepared, options.model, options.workers,
+                                   options.scheduler, options.limit)))
+
+
+def _evaluate_quality(options) -> None:
+    from .quality import evaluate_quality, render
+
+    print(render(evaluate_quality(options.prepared, options.model, options.output, options.workers,
+                                  options.scheduler, options.limit)))
 
 
 def _benchmark(options) -> None:

@@ -154,7 +154,7 @@ def _by_bin(records: list[dict], key: str, best: str) -> list[dict]:
     rows = []
     for i in np.unique(place):
         inside = [record for record, p in zip(records, place) if p == i]
-        rows.append({"bin": _bin_name(_BINS[key], i), "n": len(inside),
+        rows.append({"bin": bin_name(_BINS[key], i), "n": len(inside),
                      "majority": _mean(inside, "majority", "accuracy"),
                      **{f"{name}_{score}": _mean(inside, method, score)
                         for score in ("accuracy", "mcc")
@@ -162,7 +162,8 @@ def _by_bin(records: list[dict], key: str, best: str) -> list[dict]:
     return rows
 
 
-def _bin_name(limits: Sequence[float], i: int) -> str:
+def bin_name(limits: Sequence[float], i: int) -> str:
+    """Name of bin ``i`` of ``numpy.searchsorted(limits, values, side="right")``."""
     if i == 0:
         return f"< {limits[0]:g}"
     return f"{limits[i - 1]:g} - {limits[i]:g}" if i < len(limits) else f">= {limits[-1]:g}"
