@@ -158,12 +158,17 @@ def _other_hand(simulated: SimulatedSad) -> dict:
     turned = Reflections(data.reflections.cell, other, data.reflections.d_min)
     phased = phase_sad(replace(data, reflections=turned), sites, simulated.scatterer,
                        cycles=_REFINEMENT_CYCLES)
-    # x -> t - x makes F(h) its conjugate times exp(2 pi i h.t)
-    shift = np.array(spacegroup.change_of_hand_op().tran) / gemmi.Op.DEN
-    f_true = np.conj(simulated.f_true) * np.exp(2j * np.pi * (turned.hkl @ shift))
+    f_true = enantiomorphic_factors(simulated.f_true, data.reflections)
     return {"other_spacegroup": other.xhm(),
             "other_coefficients": phased.coefficients.astype(np.complex64),
             "other_map_cc": map_correlation(phased.coefficients, f_true, turned.multiplicity)}
+
+
+def enantiomorphic_factors(f: np.ndarray, reflections: Reflections) -> np.ndarray:
+    """Structure factors (n,) of the enantiomorph by :func:`~crank2_unet.sad.other_hand`."""
+    # x -> t - x makes F(h) its conjugate times exp(2 pi i h.t)
+    shift = np.array(reflections.spacegroup.change_of_hand_op().tran) / gemmi.Op.DEN
+    return np.conj(f) * np.exp(2j * np.pi * (reflections.hkl @ shift))
 
 
 class _Map(NamedTuple):
