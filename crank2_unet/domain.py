@@ -42,7 +42,6 @@ def doubts(card: ModelCard, reflections: Reflections, composition: Composition |
             "mask is unreliable.")
     if quality and not quality.solvent_structure:
         found["solvent structure"] = (
-            "The map shows no protein-like solvent structure (expected correlation with the true "
-            f"map: {quality.correlation:.2f} +- {quality.uncertainty:.2f}): the mask means little. "
-            "Improve the phases, or try the other hand.")
+            "The map shows no protein-like solvent structure, so that the mask means little. Improve "
+            "the phases, or try the other hand.")
     return found

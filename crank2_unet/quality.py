@@ -1,8 +1,7 @@
 """How good a map is, and which of two hands is right, from what the network makes of it.
 
-A good map falls into flat and varied regions that the network tells apart with confidence, in large
-pieces, and its protein is skewed towards high density; a poor one, or one of the wrong hand, does
-less so.  A few numbers that say how much are turned into the correlation with the true map and the
+A good map falls into flat and varied regions that the network tells apart with confidence, and its
+density is skewed towards high values; a poor one, or one of the wrong hand, does less so.  A few numbers that say how much are turned into the correlation with the true map and the
 probability of a hand by linear functions, fitted to simulated data and stored in the model card.
 """
 
@@ -18,12 +17,11 @@ from scipy.stats import skew
 
 from .errors import ModelError
 from .features import normalise
-from .grids import asymmetric_unit, like
-from .masks import local_deviation, soften
+from .grids import asymmetric_unit
+from .masks import local_deviation
 
 _CLIP = 4.0  # units of features.normalise: the anomalous scatterers must not decide
 _RADIUS = 4.0  # Angstrom, of the local deviation
-_BLUR = 4.0  # Angstrom; smaller pieces of a mask than this do not survive it
 
 
 def map_features(density: gemmi.FloatGrid, logits: gemmi.FloatGrid) -> dict[str, float]:
@@ -36,42 +34,34 @@ def map_features(density: gemmi.FloatGrid, logits: gemmi.FloatGrid) -> dict[str,
 
     Returns
     -------
-    confidence : mean |2P - 1|, 0..1.
     logit_spread : standard deviation of the logits.
-    contiguity : share of the spread of P that is left after a blur of 4 A, 0..1.
     region_contrast : logarithm of the ratio of variances in protein and in solvent.
     region_step : difference of the mean densities of protein and solvent.
     agreement : correlation of the logits with low local deviation, -1..1.
     contrast : standard deviation over mean of the local deviation: the classical measure.
     skewness : of the density: the other classical measure.
-    protein_skewness : of the density in the protein.
     """
     rho = normalise(density, _CLIP)
     unit = asymmetric_unit(rho)
-    solvent = expit(logits.array)
-    logit, p, values = (x[unit].astype(float) for x in (logits.array, solvent, rho.array))
+    logit, values = (grid.array[unit].astype(float) for grid in (logits, rho))
+    p = expit(logit)
     deviation = local_deviation(rho, _RADIUS).array[unit]
-    blurred = soften(like(rho, solvent), _BLUR).array[unit]
-    solvent_mean, solvent_variance, _ = _moments(values, p)
-    protein_mean, protein_variance, protein_skewness = _moments(values, 1 - p)
+    solvent_mean, solvent_variance = _moments(values, p)
+    protein_mean, protein_variance = _moments(values, 1 - p)
     return {name: float(value) for name, value in {
-        "confidence": np.mean(np.abs(2 * p - 1)),
         "logit_spread": logit.std(),
-        "contiguity": blurred.std() / max(p.std(), 1e-6),
         "region_contrast": np.log(protein_variance / solvent_variance),
         "region_step": protein_mean - solvent_mean,
         "agreement": -np.corrcoef(logit, deviation)[0, 1],
         "contrast": deviation.std() / deviation.mean(),
-        "skewness": skew(values),
-        "protein_skewness": protein_skewness}.items()}
+        "skewness": skew(values)}.items()}
 
 
-def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
-    """Weighted mean, variance and skewness."""
+def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Weighted mean and variance, which is not 0."""
     weights = weights / weights.sum()
     mean = weights @ values
-    variance = max(weights @ (values - mean) ** 2, 1e-12)
-    return mean, variance, (weights @ (values - mean) ** 3) / variance ** 1.5
+    return mean, max(weights @ (values - mean) ** 2, 1e-12)
 
 
 @dataclass(frozen=True)
@@ -80,7 +70,7 @@ class MapQuality:
 
     Parameters
     ----------
-    correlation : expected correlation with the true map, 0..1.
+    correlation : expected correlation with the true map, 0..1, if the hand is right.
     uncertainty : its standard deviation.
     solvent_structure : whether the map looks like protein in solvent at all.
     features : of :func:`map_features`.
@@ -109,17 +99,17 @@ class QualityModel:
 
     Parameters
     ----------
-    correlation : gives the expected correlation with the true map.
+    correlation : gives the expected correlation of a map of the right hand with the true map.
     uncertainty : standard deviation of its error.
     hand : gives, for the difference of the features of two hands, the logit of the probability
         that the first is right; without an intercept, so that their order does not matter.
-    least_correlation : a map expected to be worse has no protein-like solvent structure.
+    structure : positive for maps with a protein-like solvent structure.
     """
 
     correlation: Linear
     uncertainty: float
     hand: Linear
-    least_correlation: float
+    structure: Linear
 
     @classmethod
     def from_json(cls, values: dict) -> QualityModel:
@@ -131,7 +121,7 @@ class QualityModel:
         """
         try:
             return cls(Linear(**values["correlation"]), float(values["uncertainty"]),
-                       Linear(**values["hand"]), float(values["least_correlation"]))
+                       Linear(**values["hand"]), Linear(**values["structure"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"The model card's entry for map quality cannot be read ({error!r}). "
                              "Install the model again.") from error
@@ -139,7 +129,7 @@ class QualityModel:
     def judge(self, features: dict[str, float]) -> MapQuality:
         """Quality of a map with these features."""
         expected = float(np.clip(self.correlation(features), 0.0, 1.0))
-        return MapQuality(expected, self.uncertainty, expected >= self.least_correlation, features)
+        return MapQuality(expected, self.uncertainty, self.structure(features) > 0, features)
 
     def probability_of_hand(self, first: Mapping[str, float], other: Mapping[str, float]) -> float:
         """Probability that the map with the ``first`` features is the one of the right hand."""

@@ -23,8 +23,7 @@ from .metrics import format_table
 from .parallel import run_all
 from .predictions import prepared_files
 
-# Few and hardly redundant: more of them did not help structures that they were not fitted to.
-FEATURES = ("logit_spread", "region_contrast", "agreement", "skewness", "contrast")
+FEATURES = ("logit_spread", "region_contrast", "region_step", "agreement", "contrast", "skewness")
 CLASSICAL = ("contrast", "skewness")  # the hand with the larger value is taken to be right
 _RIDGE = 1.0  # in units of one structure, for features of unit variance
 # degrees; better phases are worth a mask, and hardly any map of them may be called structureless
@@ -145,17 +144,16 @@ def fit(records: Sequence[dict]) -> QualityModel:
     if len(records) < _FEWEST:
         raise InputError(f"Only {len(records)} crystals can be used to calibrate map quality. "
                          f"Give at least {_FEWEST}; a hundred are better.")
-    maps = [record[kind] for record in records for kind in ("right", "wrong", "noise")]
-    # the wrong hand of a SAD map resembles the negative of the truth: as useless as noise
-    cc = np.maximum([found["cc"] for found in maps], 0.0)
-    correlation, error = _fit_correlation(_table(maps), cc)
-    difference = _table([r["right"] for r in records]) - _table([r["wrong"] for r in records])
-    expected = [correlation(r["right"]) for r in records if r["phase_error"] < _FAIR]
-    if not expected:
+    kinds = {kind: _table([record[kind] for record in records])
+             for kind in ("right", "wrong", "noise")}
+    fair = np.array([record["phase_error"] < _FAIR for record in records])
+    if not fair.any():
         raise InputError(f"None of the {len(records)} crystals has a phase error below {_FAIR:g} "
                          "degrees. Give better ones, too.")
-    return QualityModel(correlation, error, _fit_hand(difference),
-                        float(np.quantile(expected, _FALSE_ALARMS)))
+    correlation, uncertainty = _fit_correlation(
+        kinds["right"], np.array([record["right"]["cc"] for record in records]))
+    return QualityModel(correlation, uncertainty, _fit_hand(kinds["right"] - kinds["wrong"]),
+                        _fit_structure(kinds["right"][fair], kinds["noise"]))
 
 
 def _table(maps: Sequence[dict]) -> np.ndarray:
@@ -183,6 +181,13 @@ def _fit_hand(difference: np.ndarray) -> Linear:
     def target(w: np.ndarray) -> float:
         return np.logaddexp(0, -z @ w).sum() + _RIDGE / 2 * w @ w
     return _linear(0.0, minimize(target, np.zeros(z.shape[1]), method="BFGS").x / scale)
+
+
+def _fit_structure(fair: np.ndarray, noise: np.ndarray) -> Linear:
+    """Fisher's discriminant of fair maps and noise, cut at the accepted share of false alarms."""
+    scatter = sum(np.cov(x, rowvar=False) for x in (fair, noise))
+    weights = np.linalg.solve(scatter, fair.mean(axis=0) - noise.mean(axis=0))
+    return _linear(-float(np.quantile(fair @ weights, _FALSE_ALARMS)), weights)
 
 
 def _linear(intercept: float, weights: np.ndarray) -> Linear:
