@@ -1,8 +1,9 @@
 """How good a map is, and which of two hands is right, from what the network makes of it.
 
 A good map falls into flat and varied regions that the network tells apart with confidence, and its
-density is skewed towards high values; a poor one, or one of the wrong hand, does less so.  A few numbers that say how much are turned into the correlation with the true map and the
-probability of a hand by linear functions, fitted to simulated data and stored in the model card.
+density is skewed towards high values; a poor one, or one of the wrong hand, does less so.  A few
+numbers that say how much are turned into the correlation with the true map and the probability of a
+hand by linear functions, fitted to simulated data and stored in the model card.
 """
 
 from __future__ import annotations

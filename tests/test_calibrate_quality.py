@@ -43,7 +43,7 @@ def test_fit_predicts_other_records():
     model = fit(records(80))
     report = summarise(records(200, seed=1), model)
     assert report["correlation"]["rms_error"] < 0.1
-    assert 0.9 < report["correlation"]["within_2_sd"] <= 1
+    assert 0.85 < report["correlation"]["within_2_sd"] <= 1
     below = report["hands"][0]
     assert below["phase error"] == "below 80" and 1 > below["contrast"]
     assert below["network"] > below["contrast"]
