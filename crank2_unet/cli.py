@@ -134,10 +134,9 @@ result.json and report.html.""")
 
 def _add_hand(commands) -> None:
     parser = _command(commands, "hand", _run_hand, "which of two hands is right", """
-Compares two maps phased with the same data in either hand, such as phased.mtz and
-phased_other_hand.mtz of 'crank2-unet phase --hand both', and gives the probability of each.  Writes
-result.json and report.html.""")
-    parser.add_argument("first", metavar="IN.mtz", help="phased data or map coefficients")
+Compares amplitudes phased in either hand, such as phased.mtz and phased_other_hand.mtz of 'crank2-unet
+phase --hand both', and gives the probability of each.  Writes result.json and report.html.""")
+    parser.add_argument("first", metavar="IN.mtz", help="amplitudes with experimental phases")
     parser.add_argument("other", metavar="OTHER.mtz", help="the same in the other hand")
     _add_output(parser)
     _add_columns(parser)
@@ -244,9 +243,8 @@ def _run_phase(options) -> None:
 def _run_hand(options) -> None:
     from . import hand
 
-    with _progress("segmenting") as progress:
-        result = hand.run_hand(options.first, options.other, options.output, _columns(options),
-                               _choice(options), progress)
+    result = hand.run_hand(options.first, options.other, options.output, _columns(options),
+                           _choice(options))
     print("probability  map correlation  contrast  skewness  space group  file")
     for row in result["hands"]:
         print(f"{row['probability']:11.3f}  {row['map_correlation']:8.2f} +- "

@@ -8,7 +8,7 @@ from .errors import InputError, ModelError
 from .jobs import Columns, NetworkChoice, judge
 from .mtz import Input, read_phased
 from .output import staged, write_json
-from .pipeline import Progress, Segmentation, segment
+from .pipeline import Segmentation, features_of_hand, segment
 from .reflections import enantiomorph
 from .report import ReportMaps, write_report
 from .result import Clock, Warnings, common
@@ -19,10 +19,10 @@ _LEAST_AGREEMENT = 0.8
 _SHOWN = ("contrast", "skewness")  # features that other programs print
 
 
-def run_hand(first: str, other: str, folder: str, columns: Columns, choice: NetworkChoice,
-             progress: Progress | None = None) -> dict:
-    """Compare two maps phased with the same data in either hand; writes result.json and report.html,
-    which shows the more probable map, and returns the result.
+def run_hand(first: str, other: str, folder: str, columns: Columns, choice: NetworkChoice) -> dict:
+    """Compare two maps phased with the same data in either hand, as they are and after two cycles of
+    density modification; writes result.json and report.html, which shows the more probable map as
+    it was given, and returns the result.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
     clock = Clock()
     with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
-            given = [read_phased(path, columns.fo, columns.hl, columns.phifom, columns.fc,
-                                 need_phases=False) for path in (first, other)]
+            given = [read_phased(path, columns.fo, columns.hl, columns.phifom, columns.fc)
+                     for path in (first, other)]
             check_same_crystal(*given)
             net = choice.load()
             if net.card.quality is None:
@@ -45,8 +45,11 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
                                  "hands apart. Use the packaged model, or complete the card with "
                                  "'crank2-unet model quality'.")
         with clock.stage("network"):
-            found = [segment(hand.data, net, progress=progress) for hand in given]
-            p_first = net.card.quality.probability_of_hand(*(f.quality.features for f in found))
+            found = [segment(hand.data, net) for hand in given]
+        with clock.stage("modification"):
+            p_first = net.card.quality.probability_of_hand(*(
+                features_of_hand(hand.data, net, segmented.solvent.value)
+                for hand, segmented in zip(given, found)))
         probabilities = (p_first, 1 - p_first)
         best = int(np.argmax(probabilities))
         judgement = judge(found[best], given[best], net, None)

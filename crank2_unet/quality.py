@@ -103,7 +103,8 @@ class QualityModel:
     correlation : gives the expected correlation of a map of the right hand with the true map.
     uncertainty : standard deviation of its error.
     hand : gives, for the difference of the features of two hands, the logit of the probability
-        that the first is right; without an intercept, so that their order does not matter.
+        that the first is right; without an intercept, so that their order does not matter.  The
+        features are those of :func:`~crank2_unet.pipeline.features_of_hand`.
     structure : positive for maps with a protein-like solvent structure.
     """
 

@@ -15,7 +15,7 @@ from prepared import toy_card, write_prepared
 from crank2_unet.errors import InputError, ModelError
 from crank2_unet.network import ModelCard
 from crank2_unet.training.quality import (
-    FEATURES,
+    HAND_FEATURES,
     calibrate_quality,
     evaluate_quality,
     fit,
@@ -30,12 +30,14 @@ def records(n, seed=0):
     rng = np.random.default_rng(seed)
 
     def features(cc):
-        return {"cc": cc, **{name: 2 * max(cc, 0) + 1 + rng.normal(0, 0.3) for name in FEATURES}}
+        return {name: 2 * cc + 1 + rng.normal(0, 0.3) for name in HAND_FEATURES}
     rows = []
     for i in range(n):
         cc = rng.uniform(0.1, 0.7)
         rows.append({"name": f"x{i}", "spacegroup": "P 1", "phase_error": 90 - 60 * cc,
-                     "right": features(cc), "wrong": features(-0.1), "noise": features(0.0)})
+                     "cc": cc, "right": features(cc), "right_modified": features(cc),
+                     "wrong": features(0.0), "wrong_modified": features(0.0),
+                     "noise": features(0.0)})
     return rows
 
 
@@ -45,8 +47,8 @@ def test_fit_predicts_other_records():
     assert report["correlation"]["rms_error"] < 0.1
     assert 0.85 < report["correlation"]["within_2_sd"] <= 1
     below = report["hands"][0]
-    assert below["phase error"] == "below 80" and 1 > below["contrast"]
-    assert below["network"] > below["contrast"]
+    assert below["phase error"] == "below 80" and 1 > below["contrast modified"]
+    assert below["network"] > below["contrast modified"]
     # probabilities mean what they say
     calibration = report["calibration"]
     assert calibration["probability"] == pytest.approx(calibration["right"], abs=0.06)
@@ -84,7 +86,7 @@ def test_card_gets_its_entry(tmp_path):
     after = json.loads(card.read_text())
     assert after.pop("quality")["n_structures"] == 11 and after == before
     model = ModelCard.read(card).quality
-    assert set(model.hand.weights) == set(FEATURES) and model.hand.intercept == 0
+    assert set(model.hand.weights) == set(HAND_FEATURES) and model.hand.intercept == 0
     write_prepared(tmp_path, "zzzz")  # one hand only
     again = evaluate_quality(tmp_path, card, tmp_path / "out", workers=0)
     assert again["hands"] == report["hands"] and again["n"] == 11

@@ -17,7 +17,7 @@ from crank2_unet.cli import main
 from crank2_unet.domain import doubts
 from crank2_unet.errors import InputError, ModelError
 from crank2_unet.grids import density_map, like
-from crank2_unet.jobs import Columns, NetworkChoice, run_segment
+from crank2_unet.jobs import Columns, Content, NetworkChoice, run_segment
 from crank2_unet.hand import run_hand
 from crank2_unet.masks import local_deviation
 from crank2_unet.matthews import Composition
@@ -99,16 +99,18 @@ def test_doubts(card):
     assert doubts(replace(read, point_groups=()), crystal("F 4 3 2", 3.0), protein, fine) == {}
 
 
-def write_map(path, reflections, coefficients, f=None):
+def write_map(path, reflections, coefficients):
+    """Map coefficients; the same as amplitudes, phases and a figure of merit."""
     mtz = gemmi.Mtz(with_base=True)
     mtz.spacegroup = reflections.spacegroup
     mtz.set_cell_for_all(reflections.cell)
     mtz.add_dataset("test")
-    for label, kind in (("FWT", "F"), ("PHWT", "P"), ("F", "F"), ("SIGF", "Q")):
+    for label, kind in (("FWT", "F"), ("PHWT", "P"), ("F", "F"), ("SIGF", "Q"),
+                        ("PHIB", "P"), ("FOM", "W")):
         mtz.add_column(label, kind)
-    f = np.abs(coefficients) if f is None else f
-    mtz.set_data(np.column_stack([reflections.hkl, np.abs(coefficients),
-                                  np.rad2deg(np.angle(coefficients)), f, 0.1 * f]).astype(np.float32))
+    f, phi = np.abs(coefficients), np.rad2deg(np.angle(coefficients))
+    mtz.set_data(np.column_stack([reflections.hkl, f, phi, f, 0.1 * f, phi, np.full(len(f), 0.9)]
+                                 ).astype(np.float32))
     mtz.write_to_file(str(path))
     return str(path)
 
@@ -122,6 +124,16 @@ def test_noise_is_said_to_have_no_solvent_structure(card, tmp_path):
     assert any("no protein-like solvent structure" in text for text in result["warnings"])
     report = (tmp_path / "out/report.html").read_text()
     assert "no protein-like solvent structure" in report and "Map quality" in report
+
+
+@pytest.mark.realdata
+def test_nucleic_acid_only_is_doubted(shared_data, tmp_path):
+    folder = shared_data / "sad" / "3mei_br_rna"
+    columns = Columns("F,SIGF", "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD")
+    result = run_segment(folder / "data.mtz", tmp_path, columns,
+                         Content(str(folder / "sequence.fasta")), NetworkChoice(None, "cpu", 1))
+    assert "nucleic acid" in result["doubts"]
+    assert any("nucleic acid only" in text for text in result["warnings"])
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
+from ..data import PhasedData
 from ..errors import InputError, ModelError
-from ..grids import density_map
+from ..grids import asymmetric_unit
 from ..network import ModelCard, SolventNet
 from ..output import staged, write_json
-from ..quality import Linear, QualityModel, map_features
+from ..phases import hl_from_phi_fom
+from ..pipeline import features_of_hand, features_of_map
+from ..quality import Linear, QualityModel
 from ..reflections import Reflections
-from ..segmentation import solvent_logits
+from ..solvent import estimate_solvent
 from .dataset import PreparedStructure
 from .evaluate import bin_name
 from .metrics import format_table
@@ -24,6 +27,7 @@ from .parallel import run_all
 from .predictions import prepared_files
 
 FEATURES = ("logit_spread", "region_contrast", "region_step", "agreement", "contrast", "skewness")
+HAND_FEATURES = (*FEATURES, "f_correlation")
 CLASSICAL = ("contrast", "skewness")  # the hand with the larger value is taken to be right
 _RIDGE = 1.0  # in units of one structure, for features of unit variance
 # degrees; better phases are worth a mask, and hardly any map of them may be called structureless
@@ -100,30 +104,36 @@ def examine_file(path: str, card: str) -> dict:
 
     Returns
     -------
-    name, spacegroup and phase_error (degrees, of the right hand); right, wrong and noise, each with
-    the features of a map and its correlation (cc) with the true one.  The noise has the amplitudes
-    of the right map and random phases.
+    name, spacegroup and phase_error (degrees, of the right hand); right, wrong and noise: features of
+    the maps; cc: correlation of the right one with the true map; right_modified and wrong_modified:
+    those by :func:`~crank2_unet.pipeline.features_of_hand`.  The noise has the amplitudes of the
+    right map and random phases.
     """
     structure = PreparedStructure.read(path)
-    other, right = structure.other_hand, structure.coefficients[0]
+    data, other = structure.data, structure.other_hand
     if other is None:
         raise InputError(f"{path} holds one hand only. Prepare the structures anew with "
                          "'crank2-unet model prepare --both-hands'.")
     net = SolventNet.load(card, "cpu", threads=1)
-    reflections = structure.data.reflections
-    noise = random_phases(reflections, right, sum(structure.code.encode()))
-    maps = {"right": (reflections, right, float(structure.map_cc[0])),
-            "wrong": (other.reflections, other.coefficients, other.map_cc),
-            "noise": (reflections, noise, 0.0)}
-    return {"name": Path(path).stem, "spacegroup": reflections.spacegroup.xhm(),
-            "phase_error": float(structure.phase_error[0]),
-            **{kind: {**_features(place, coefficients, net), "cc": cc}
-               for kind, (place, coefficients, cc) in maps.items()}}
+    noise = random_phases(data.reflections, data.coefficients, sum(structure.code.encode()))
+    right, right_modified = _hand(data, data.reflections, data.coefficients, net)
+    wrong, wrong_modified = _hand(data, other.reflections, other.coefficients, net)
+    return {"name": Path(path).stem, "spacegroup": data.reflections.spacegroup.xhm(),
+            "phase_error": float(structure.phase_error[0]), "cc": float(structure.map_cc[0]),
+            "right": right, "wrong": wrong, "right_modified": right_modified,
+            "wrong_modified": wrong_modified,
+            "noise": features_of_map(data.reflections, noise, net)[0]}
 
 
-def _features(reflections: Reflections, coefficients: np.ndarray, net: SolventNet) -> dict:
-    density = density_map(reflections, coefficients, reflections.d_min / 3)
-    return map_features(density, solvent_logits(reflections, coefficients, density, net))
+def _hand(data: PhasedData, reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
+          ) -> tuple[dict, dict]:
+    """Features of a hand as phased and after density modification."""
+    fom = np.clip(np.nan_to_num(np.abs(coefficients) / data.f), 0.0, 0.999)
+    hl = hl_from_phi_fom(np.rad2deg(np.angle(coefficients)), fom, reflections.allowed_phase)
+    hand = PhasedData(reflections, data.f, data.sigf, hl, coefficients)
+    features, logits = features_of_map(reflections, coefficients, net)
+    content = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs).value
+    return features, features_of_hand(hand, net, content)
 
 
 def random_phases(reflections: Reflections, coefficients: np.ndarray, seed: int) -> np.ndarray:
@@ -145,20 +155,22 @@ def fit(records: Sequence[dict]) -> QualityModel:
         raise InputError(f"Only {len(records)} crystals can be used to calibrate map quality. "
                          f"Give at least {_FEWEST}; a hundred are better.")
     kinds = {kind: _table([record[kind] for record in records])
-             for kind in ("right", "wrong", "noise")}
+             for kind in ("right", "noise")}
     fair = np.array([record["phase_error"] < _FAIR for record in records])
     if not fair.any():
         raise InputError(f"None of the {len(records)} crystals has a phase error below {_FAIR:g} "
                          "degrees. Give better ones, too.")
     correlation, uncertainty = _fit_correlation(
-        kinds["right"], np.array([record["right"]["cc"] for record in records]))
-    return QualityModel(correlation, uncertainty, _fit_hand(kinds["right"] - kinds["wrong"]),
+        kinds["right"], np.array([record["cc"] for record in records]))
+    right, wrong = (_table([record[kind] for record in records], HAND_FEATURES)
+                    for kind in ("right_modified", "wrong_modified"))
+    return QualityModel(correlation, uncertainty, _fit_hand(right - wrong),
                         _fit_structure(kinds["right"][fair], kinds["noise"]))
 
 
-def _table(maps: Sequence[dict]) -> np.ndarray:
+def _table(maps: Sequence[dict], names: Sequence[str] = FEATURES) -> np.ndarray:
     """(n, features)"""
-    return np.array([[found[name] for name in FEATURES] for found in maps])
+    return np.array([[found[name] for name in names] for found in maps])
 
 
 def _fit_correlation(x: np.ndarray, cc: np.ndarray) -> tuple[Linear, float]:
@@ -170,7 +182,7 @@ def _fit_correlation(x: np.ndarray, cc: np.ndarray) -> tuple[Linear, float]:
     leverage = np.einsum("ij,jk,ik->i", z, inverse, z) + 1 / len(cc)
     error = (cc - cc.mean() - z @ slope) / (1 - leverage)
     weights = slope / scale
-    return _linear(float(cc.mean() - mean @ weights), weights), float(error.std())
+    return _linear(float(cc.mean() - mean @ weights), FEATURES, weights), float(error.std())
 
 
 def _fit_hand(difference: np.ndarray) -> Linear:
@@ -180,18 +192,19 @@ def _fit_hand(difference: np.ndarray) -> Linear:
 
     def target(w: np.ndarray) -> float:
         return np.logaddexp(0, -z @ w).sum() + _RIDGE / 2 * w @ w
-    return _linear(0.0, minimize(target, np.zeros(z.shape[1]), method="BFGS").x / scale)
+    return _linear(0.0, HAND_FEATURES,
+                   minimize(target, np.zeros(z.shape[1]), method="BFGS").x / scale)
 
 
 def _fit_structure(fair: np.ndarray, noise: np.ndarray) -> Linear:
     """Fisher's discriminant of fair maps and noise, cut at the accepted share of false alarms."""
     scatter = sum(np.cov(x, rowvar=False) for x in (fair, noise))
     weights = np.linalg.solve(scatter, fair.mean(axis=0) - noise.mean(axis=0))
-    return _linear(-float(np.quantile(fair @ weights, _FALSE_ALARMS)), weights)
+    return _linear(-float(np.quantile(fair @ weights, _FALSE_ALARMS)), FEATURES, weights)
 
 
-def _linear(intercept: float, weights: np.ndarray) -> Linear:
-    return Linear(intercept, dict(zip(FEATURES, map(float, weights))))
+def _linear(intercept: float, names: Sequence[str], weights: np.ndarray) -> Linear:
+    return Linear(intercept, dict(zip(names, map(float, weights))))
 
 
 def summarise(records: Sequence[dict], model: QualityModel) -> dict:
@@ -200,23 +213,26 @@ def summarise(records: Sequence[dict], model: QualityModel) -> dict:
     Returns
     -------
     n; hands: for bins of the phase error, share of crystals whose right hand is found by the network
-    and by each classical measure; calibration: mean probability given to the hand that was chosen
-    and how often it was right; correlation: of expected and true map correlation, its
-    root-mean-square error, and share within two uncertainties; alarms: share of maps said to have no
-    solvent structure; wrong (name -> probability of the right hand); records.
+    and by each classical measure, at first and after the same density modification; calibration:
+    mean probability given to the hand that was chosen and how often it was right; correlation: of
+    expected and true map correlation, its root-mean-square error, and share within two
+    uncertainties; alarms: share of maps said to have no solvent structure; wrong (name ->
+    probability of the right hand); records.
     """
-    right = np.array([model.probability_of_hand(_only(r["right"]), _only(r["wrong"]))
+    right = np.array([model.probability_of_hand(r["right_modified"], r["wrong_modified"])
                       for r in records])
     errors = np.array([r["phase_error"] for r in records])
-    found = {"network": right > 0.5, **{name: np.array(
-        [r["right"][name] > r["wrong"][name] for r in records]) for name in CLASSICAL}}
+    found = {"network": right > 0.5}
+    for when, suffix in (("at first", ""), ("modified", "_modified")):
+        found |= {f"{name} {when}": np.array([r[f"right{suffix}"][name] > r[f"wrong{suffix}"][name]
+                                              for r in records]) for name in CLASSICAL}
     groups = {f"below {_FAIR:g}": errors < _FAIR}
     place = np.searchsorted(_BINS, errors, side="right")
     groups |= {bin_name(_BINS, i): place == i for i in np.unique(place)}
-    judged = {kind: [model.judge(_only(r[kind])) for r in records]
+    judged = {kind: [model.judge(r[kind]) for r in records]
               for kind in ("right", "wrong", "noise")}
     expected = np.array([q.correlation for q in judged["right"]])
-    true = np.array([r["right"]["cc"] for r in records])
+    true = np.array([r["cc"] for r in records])
     fair = errors < _FAIR
     alarm = {kind: np.array([not q.solvent_structure for q in qualities])
              for kind, qualities in judged.items()}
@@ -235,11 +251,6 @@ def summarise(records: Sequence[dict], model: QualityModel) -> dict:
                    "wrong hand": _share(alarm["wrong"]), "random phases": _share(alarm["noise"])},
         "wrong": {r["name"]: float(p) for r, p in zip(records, right) if p <= 0.5},
         "records": list(records)}
-
-
-def _only(found: dict) -> dict:
-    """Features without the truth."""
-    return {name: value for name, value in found.items() if name != "cc"}
 
 
 def _share(hits: np.ndarray) -> float | None:
