@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from .errors import InputError, ModelError
@@ -9,10 +11,12 @@ from .jobs import Columns, NetworkChoice, judge
 from .mtz import Input, read_phased
 from .output import staged, write_json
 from .pipeline import Segmentation, features_of_hand, segment
+from .quality import SAME_MAP, likeness
 from .reflections import enantiomorph
 from .report import ReportMaps, write_report
 from .result import Clock, Warnings, common
 
+_log = logging.getLogger(__name__)
 # correlation of the amplitudes m|F| of both maps: of other data it is nearly 0, and in either hand of
 # the same data the figures of merit are alike
 _LEAST_AGREEMENT = 0.8
@@ -47,14 +51,18 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
         with clock.stage("network"):
             found = [segment(hand.data, net) for hand in given]
         with clock.stage("modification"):
-            p_first = net.card.quality.probability_of_hand(*(
-                features_of_hand(hand.data, net, segmented.solvent.value)
+            same = likeness(*(segmented.density for segmented in found)) > SAME_MAP
+            p_first = 0.5 if same else net.card.quality.probability_of_hand(*(
+                features_of_hand(hand.data, net, segmented.solvent.value, segmented.quality.features)
                 for hand, segmented in zip(given, found)))
+            if same:
+                _log.warning("Both files hold the same map, with another origin: the sites are "
+                             "centrosymmetric, so that neither hand is wrong. Use either.")
         probabilities = (p_first, 1 - p_first)
         best = int(np.argmax(probabilities))
         judgement = judge(found[best], given[best], net, None)
         result = common("hand", given[best], net, clock, warnings, {}) | judgement | {
-            "best": best + 1,
+            "best": best + 1, "same_map": same,
             "hands": [_describe(*hand) for hand in zip(given, found, probabilities)]}
         write_json(result, stage / "result.json")
         write_report(result, stage / "report.html", ReportMaps(

@@ -88,11 +88,21 @@ def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> R
     return weights
 
 
-def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float) -> dict[str, float]:
-    """Features by which hands are told apart: those of the map after some density modification.
+def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
+                     first: dict[str, float]) -> dict[str, float]:
+    """Features by which hands are told apart: of the map as it is and after density modification.
 
-    The right hand gains by it and the wrong one hardly does, so that they differ more than before.
-    The phases are taken as unimodal, as a map shows them.
+    The right hand gains more by it.  The phases are taken as unimodal, as a map shows them.
+
+    Parameters
+    ----------
+    data : of this hand.
+    solvent_content : 0..1.
+    first : features of its map.
+
+    Returns
+    -------
+    ``first``, the same with "modified" before their names, and f_correlation of the last cycle.
     """
     reflections = data.reflections
     phi, fom = phi_fom_from_hl(data.hl, reflections.allowed_phase)
@@ -100,7 +110,8 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float) 
     modified = modify_density(replace(data, hl=hl), unet_weights(data, net, solvent_content),
                               _HAND_CYCLES)
     features, _ = features_of_map(reflections, modified.next_coefficients, net)
-    return {**features, "f_correlation": modified.cycles[-1].f_correlation}
+    return {**first, **{f"modified_{name}": value for name, value in features.items()},
+            "f_correlation": modified.cycles[-1].f_correlation}
 
 
 def features_of_map(reflections: Reflections, coefficients: np.ndarray, net: SolventNet,

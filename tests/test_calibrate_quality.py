@@ -35,9 +35,9 @@ def records(n, seed=0):
     for i in range(n):
         cc = rng.uniform(0.1, 0.7)
         rows.append({"name": f"x{i}", "spacegroup": "P 1", "phase_error": 90 - 60 * cc,
-                     "cc": cc, "right": features(cc), "right_modified": features(cc),
-                     "wrong": features(0.0), "wrong_modified": features(0.0),
+                     "cc": cc, "likeness": 0.2, "right": features(cc), "wrong": features(0.0),
                      "noise": features(0.0)})
+    rows[0]["likeness"] = 0.95
     return rows
 
 
@@ -47,18 +47,19 @@ def test_fit_predicts_other_records():
     assert report["correlation"]["rms_error"] < 0.1
     assert 0.85 < report["correlation"]["within_2_sd"] <= 1
     below = report["hands"][0]
-    assert below["phase error"] == "below 80" and 1 > below["contrast modified"]
-    assert below["network"] > below["contrast modified"]
+    assert below["phase error"] == "below 80" and 1 > below["modified contrast"]
+    assert below["network"] > below["modified contrast"]
     # probabilities mean what they say
     calibration = report["calibration"]
     assert calibration["probability"] == pytest.approx(calibration["right"], abs=0.06)
     alarms = list(report["alarms"].values())
     assert alarms[0] < 0.1 and alarms[3] > 0.3
-    assert len(report["wrong"]) == round((1 - calibration["right"]) * 200)
+    assert len(report["wrong"]) == round((1 - calibration["right"]) * 199)
+    assert report["n_same_map"] == 1
 
 
 def test_too_few_or_too_poor_crystals():
-    with pytest.raises(InputError, match="Only 5 crystals"):
+    with pytest.raises(InputError, match="Only 4 crystals"):
         fit(records(5))
     with pytest.raises(InputError, match="None of the 20 crystals"):
         fit([{**row, "phase_error": 85.0} for row in records(20)])

@@ -22,7 +22,7 @@ from crank2_unet.hand import run_hand
 from crank2_unet.masks import local_deviation
 from crank2_unet.matthews import Composition
 from crank2_unet.network import ModelCard
-from crank2_unet.quality import Linear, MapQuality, QualityModel, map_features
+from crank2_unet.quality import Linear, MapQuality, QualityModel, likeness, map_features
 from crank2_unet.reflections import Reflections
 
 MODEL = QualityModel(Linear(-0.2, {"region_contrast": 0.8}), 0.1,
@@ -161,9 +161,23 @@ def test_right_hand_is_found_in_either_order(card, hands, tmp_path, capsys):
         best = result["hands"][result["best"] - 1]
         assert best["file"] == right and best["spacegroup"] == "P 41" and best["probability"] > 0.9
         assert sum(hand["probability"] for hand in result["hands"]) == pytest.approx(1)
-        assert "P 43" in capsys.readouterr().out
+        assert "P 43" in capsys.readouterr().out and not result["same_map"]
     report = (tmp_path / "0/report.html").read_text()
     assert "Right hand" in report and "wrong.mtz" in report
+
+
+def test_centrosymmetric_sites_have_no_wrong_hand(card, tmp_path):
+    reflections = crystal("P 21 21 21", 3.0)
+    given = random_coefficients(reflections)
+    moved = given * np.exp(1j * np.pi * (reflections.hkl @ [1, 0, 1]))
+    files = [write_map(tmp_path / f"{i}.mtz", reflections, c) for i, c in enumerate((given, moved))]
+    result = run_hand(*files, tmp_path / "out", Columns(), NetworkChoice(str(card), "cpu", 1))
+    assert result["same_map"] and [hand["probability"] for hand in result["hands"]] == [0.5, 0.5]
+    assert any("neither hand is wrong" in text for text in result["warnings"])
+    density, shifted = (density_map(reflections, c, 1.0) for c in (given, moved))
+    assert likeness(density, density) == pytest.approx(1) and likeness(density, shifted) > 0.9
+    inverted = density_map(reflections, given.conj(), 1.0)
+    assert likeness(density, inverted) < 0.5
 
 
 def test_what_is_no_pair_of_hands_is_refused(card, hands, tmp_path):

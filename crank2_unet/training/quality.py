@@ -12,12 +12,12 @@ from scipy.optimize import minimize
 
 from ..data import PhasedData
 from ..errors import InputError, ModelError
-from ..grids import asymmetric_unit
+from ..grids import asymmetric_unit, density_map
 from ..network import ModelCard, SolventNet
 from ..output import staged, write_json
 from ..phases import hl_from_phi_fom
 from ..pipeline import features_of_hand, features_of_map
-from ..quality import Linear, QualityModel
+from ..quality import SAME_MAP, Linear, QualityModel, likeness
 from ..reflections import Reflections
 from ..solvent import estimate_solvent
 from .dataset import PreparedStructure
@@ -27,8 +27,9 @@ from .parallel import run_all
 from .predictions import prepared_files
 
 FEATURES = ("logit_spread", "region_contrast", "region_step", "agreement", "contrast", "skewness")
-HAND_FEATURES = (*FEATURES, "f_correlation")
-CLASSICAL = ("contrast", "skewness")  # the hand with the larger value is taken to be right
+HAND_FEATURES = (*FEATURES, *(f"modified_{name}" for name in FEATURES), "f_correlation")
+# the hand with the larger value is taken to be right
+CLASSICAL = ("contrast", "skewness", "modified_contrast", "modified_skewness")
 _RIDGE = 1.0  # in units of one structure, for features of unit variance
 # degrees; better phases are worth a mask, and hardly any map of them may be called structureless
 _FAIR = 80.0
@@ -104,10 +105,10 @@ def examine_file(path: str, card: str) -> dict:
 
     Returns
     -------
-    name, spacegroup and phase_error (degrees, of the right hand); right, wrong and noise: features of
-    the maps; cc: correlation of the right one with the true map; right_modified and wrong_modified:
-    those by :func:`~crank2_unet.pipeline.features_of_hand`.  The noise has the amplitudes of the
-    right map and random phases.
+    name, spacegroup and phase_error (degrees, of the right hand); cc: correlation of its map with the
+    true one; likeness of both hands; right and wrong: features by
+    :func:`~crank2_unet.pipeline.features_of_hand`; noise: features of a map with the amplitudes of
+    the right one and random phases.
     """
     structure = PreparedStructure.read(path)
     data, other = structure.data, structure.other_hand
@@ -115,25 +116,26 @@ def examine_file(path: str, card: str) -> dict:
         raise InputError(f"{path} holds one hand only. Prepare the structures anew with "
                          "'crank2-unet model prepare --both-hands'.")
     net = SolventNet.load(card, "cpu", threads=1)
+    spacing = data.reflections.d_min / 3
     noise = random_phases(data.reflections, data.coefficients, sum(structure.code.encode()))
-    right, right_modified = _hand(data, data.reflections, data.coefficients, net)
-    wrong, wrong_modified = _hand(data, other.reflections, other.coefficients, net)
+    hands = ((data.reflections, data.coefficients), (other.reflections, other.coefficients))
+    right, wrong = (_features(data, *hand, net) for hand in hands)
     return {"name": Path(path).stem, "spacegroup": data.reflections.spacegroup.xhm(),
             "phase_error": float(structure.phase_error[0]), "cc": float(structure.map_cc[0]),
-            "right": right, "wrong": wrong, "right_modified": right_modified,
-            "wrong_modified": wrong_modified,
+            "likeness": likeness(*(density_map(*hand, spacing) for hand in hands)),
+            "right": right, "wrong": wrong,
             "noise": features_of_map(data.reflections, noise, net)[0]}
 
 
-def _hand(data: PhasedData, reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
-          ) -> tuple[dict, dict]:
-    """Features of a hand as phased and after density modification."""
+def _features(data: PhasedData, reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
+              ) -> dict:
+    """Features of the hand with these reflections and map."""
     fom = np.clip(np.nan_to_num(np.abs(coefficients) / data.f), 0.0, 0.999)
     hl = hl_from_phi_fom(np.rad2deg(np.angle(coefficients)), fom, reflections.allowed_phase)
     hand = PhasedData(reflections, data.f, data.sigf, hl, coefficients)
-    features, logits = features_of_map(reflections, coefficients, net)
+    first, logits = features_of_map(reflections, coefficients, net)
     content = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs).value
-    return features, features_of_hand(hand, net, content)
+    return features_of_hand(hand, net, content, first)
 
 
 def random_phases(reflections: Reflections, coefficients: np.ndarray, seed: int) -> np.ndarray:
@@ -151,8 +153,9 @@ def fit(records: Sequence[dict]) -> QualityModel:
     ------
     InputError : too few of them.
     """
-    if len(records) < _FEWEST:
-        raise InputError(f"Only {len(records)} crystals can be used to calibrate map quality. "
+    usable = _with_two_hands(records)
+    if len(usable) < _FEWEST:
+        raise InputError(f"Only {len(usable)} crystals can be used to calibrate map quality. "
                          f"Give at least {_FEWEST}; a hundred are better.")
     kinds = {kind: _table([record[kind] for record in records])
              for kind in ("right", "noise")}
@@ -162,10 +165,15 @@ def fit(records: Sequence[dict]) -> QualityModel:
                          "degrees. Give better ones, too.")
     correlation, uncertainty = _fit_correlation(
         kinds["right"], np.array([record["cc"] for record in records]))
-    right, wrong = (_table([record[kind] for record in records], HAND_FEATURES)
-                    for kind in ("right_modified", "wrong_modified"))
+    right, wrong = (_table([record[kind] for record in usable], HAND_FEATURES)
+                    for kind in ("right", "wrong"))
     return QualityModel(correlation, uncertainty, _fit_hand(right - wrong),
                         _fit_structure(kinds["right"][fair], kinds["noise"]))
+
+
+def _with_two_hands(records: Sequence[dict]) -> list[dict]:
+    """Records of crystals with a wrong hand; centrosymmetric scatterers have none."""
+    return [record for record in records if record["likeness"] < SAME_MAP]
 
 
 def _table(maps: Sequence[dict], names: Sequence[str] = FEATURES) -> np.ndarray:
@@ -212,20 +220,20 @@ def summarise(records: Sequence[dict], model: QualityModel) -> dict:
 
     Returns
     -------
-    n; hands: for bins of the phase error, share of crystals whose right hand is found by the network
-    and by each classical measure, at first and after the same density modification; calibration:
-    mean probability given to the hand that was chosen and how often it was right; correlation: of
+    n; n_same_map (crystals without a wrong hand, left out of hands and calibration); hands: for bins
+    of the phase error, share of crystals whose right hand is found by the network and by each
+    classical measure, at first and after the same density modification; calibration: mean
+    probability given to the hand that was chosen and how often it was right; correlation: of
     expected and true map correlation, its root-mean-square error, and share within two
     uncertainties; alarms: share of maps said to have no solvent structure; wrong (name ->
     probability of the right hand); records.
     """
-    right = np.array([model.probability_of_hand(r["right_modified"], r["wrong_modified"])
-                      for r in records])
-    errors = np.array([r["phase_error"] for r in records])
-    found = {"network": right > 0.5}
-    for when, suffix in (("at first", ""), ("modified", "_modified")):
-        found |= {f"{name} {when}": np.array([r[f"right{suffix}"][name] > r[f"wrong{suffix}"][name]
-                                              for r in records]) for name in CLASSICAL}
+    handed = _with_two_hands(records)
+    right = np.array([model.probability_of_hand(r["right"], r["wrong"]) for r in handed])
+    errors = np.array([r["phase_error"] for r in handed])
+    found = {"network": right > 0.5, **{
+        name.replace("_", " "): np.array([r["right"][name] > r["wrong"][name] for r in handed])
+        for name in CLASSICAL}}
     groups = {f"below {_FAIR:g}": errors < _FAIR}
     place = np.searchsorted(_BINS, errors, side="right")
     groups |= {bin_name(_BINS, i): place == i for i in np.unique(place)}
@@ -233,12 +241,12 @@ def summarise(records: Sequence[dict], model: QualityModel) -> dict:
               for kind in ("right", "wrong", "noise")}
     expected = np.array([q.correlation for q in judged["right"]])
     true = np.array([r["cc"] for r in records])
-    fair = errors < _FAIR
+    fair = np.array([r["phase_error"] < _FAIR for r in records])
     alarm = {kind: np.array([not q.solvent_structure for q in qualities])
              for kind, qualities in judged.items()}
     chosen = np.maximum(right, 1 - right)
     return {
-        "n": len(records),
+        "n": len(records), "n_same_map": len(records) - len(handed),
         "hands": [{"phase error": name, "n": int(inside.sum()),
                    **{method: _share(hits[inside]) for method, hits in found.items()}}
                   for name, inside in groups.items()],
@@ -249,7 +257,7 @@ def summarise(records: Sequence[dict], model: QualityModel) -> dict:
         "alarms": {f"right hand, below {_FAIR:g} degrees": _share(alarm["right"][fair]),
                    "right hand, above": _share(alarm["right"][~fair]),
                    "wrong hand": _share(alarm["wrong"]), "random phases": _share(alarm["noise"])},
-        "wrong": {r["name"]: float(p) for r, p in zip(records, right) if p <= 0.5},
+        "wrong": {r["name"]: float(p) for r, p in zip(handed, right) if p <= 0.5},
         "records": list(records)}
 
 
@@ -261,7 +269,8 @@ def render(report: dict) -> str:
     """The report as tables in plain text."""
     hands = report["hands"]
     calibration, correlation = report["calibration"], report["correlation"]
-    parts = [f"{report['n']} crystals; share whose right hand is found, by phase error (degrees)",
+    parts = [f"{report['n']} crystals, {report['n_same_map']} of them without a wrong hand; share of "
+             "the others whose right hand is found, by phase error (degrees)",
              format_table(list(hands[0]), [list(row.values()) for row in hands]),
              f"Mean probability of the hand chosen {calibration['probability']:.3f}; "
              f"it is right in {calibration['right']:.3f}",
