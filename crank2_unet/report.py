@@ -38,6 +38,7 @@ COLUMNS = {
     "kantardjieff_rupp": "K & R 2003",
     "joint": "both together",
     "b_iso": "B (Å²)",
+    "map_correlation": "map correlation, if right",
     "d_max": "from (Å)",
     "d_min": "to (Å)",
     "n": "reflections",
