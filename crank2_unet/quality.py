@@ -19,7 +19,7 @@ from scipy.stats import skew
 
 from .errors import ModelError
 from .features import normalise
-from .grids import asymmetric_unit
+from .grids import asymmetric_unit, resample
 from .masks import local_deviation
 
 _CLIP = 4.0  # units of features.normalise: the anomalous scatterers must not decide
@@ -62,12 +62,12 @@ def map_features(density: gemmi.FloatGrid, logits: gemmi.FloatGrid) -> dict[str,
 
 
 def likeness(first: gemmi.FloatGrid, other: gemmi.FloatGrid) -> float:
-    """Largest correlation of two maps of one cell over all shifts of the origin, at most 1.
+    """Largest correlation of two maps of one crystal over all shifts of the origin, at most 1.
 
     Where the anomalous scatterers are centrosymmetric, as one in P 21 or two in P 1 always are, both
     "hands" of them give the same map with another origin, and neither is wrong.
     """
-    a, b = (normalise(grid, _CLIP).array for grid in (first, other))
+    a, b = (normalise(grid, _CLIP).array for grid in (first, resample(other, first)))
     a, b = (scipy.fft.rfftn((x - x.mean()) / x.std()) for x in (a, b))
     return float(scipy.fft.irfftn(a * b.conj(), s=first.shape).max() / first.array.size)
 

@@ -176,6 +176,7 @@ def test_centrosymmetric_sites_have_no_wrong_hand(card, tmp_path):
     assert any("neither hand is wrong" in text for text in result["warnings"])
     density, shifted = (density_map(reflections, c, 1.0) for c in (given, moved))
     assert likeness(density, density) == pytest.approx(1) and likeness(density, shifted) > 0.9
+    assert likeness(density, density_map(reflections, moved, 0.8)) > 0.9
     inverted = density_map(reflections, given.conj(), 1.0)
     assert likeness(density, inverted) < 0.5
 
