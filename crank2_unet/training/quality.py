@@ -33,7 +33,9 @@ CLASSICAL = ("contrast", "skewness", "modified_contrast", "modified_skewness")
 _RIDGE = 1.0  # in units of one structure, for features of unit variance
 # degrees; better phases are worth a mask, and hardly any map of them may be called structureless
 _FAIR = 80.0
-_FALSE_ALARMS = 0.01
+_FALSE_ALARMS = 0.01  # among fair maps
+# among random phases; more would warn of more than 2 % of fair maps that it was not fitted to
+_RIGHT_ALARMS = 0.7
 _BINS = (60.0, 70.0, 80.0)  # degrees, phase error of the right hand
 _FEWEST = 10  # crystals, twice as many as there are weights
 
@@ -205,10 +207,11 @@ def _fit_hand(difference: np.ndarray) -> Linear:
 
 
 def _fit_structure(fair: np.ndarray, noise: np.ndarray) -> Linear:
-    """Fisher's discriminant of fair maps and noise, cut at the accepted share of false alarms."""
+    """Fisher's discriminant of fair maps and noise, cut at the accepted shares of alarms."""
     scatter = sum(np.cov(x, rowvar=False) for x in (fair, noise))
     weights = np.linalg.solve(scatter, fair.mean(axis=0) - noise.mean(axis=0))
-    return _linear(-float(np.quantile(fair @ weights, _FALSE_ALARMS)), FEATURES, weights)
+    cut = min(np.quantile(fair @ weights, _FALSE_ALARMS), np.quantile(noise @ weights, _RIGHT_ALARMS))
+    return _linear(-float(cut), FEATURES, weights)
 
 
 def _linear(intercept: float, names: Sequence[str], weights: np.ndarray) -> Linear:
