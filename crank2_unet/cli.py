@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_segment(commands)
     _add_dm(commands)
     _add_phase(commands)
+    _add_hand(commands)
     _add_mask_server(commands)
     _add_check(commands)
     _add_crank2(commands)
@@ -211,6 +212,17 @@ result.json and report.html.""")
     parser.add_argument("--colin-ipm", metavar="I+,SIGI+,I-,SIGI-", help="columns of intensities")
 
 
+def _add_hand(commands) -> None:
+    parser = _command(commands, "hand", _run_hand, "which of two hands is right", """
+Compares amplitudes phased in either hand, such as phased.mtz and phased_other_hand.mtz of 'crank2-unet
+phase --hand both', and gives the probability of each.  Writes result.json and report.html.""")
+    parser.add_argument("first", metavar="IN.mtz", help="amplitudes with experimental phases")
+    parser.add_argument("other", metavar="OTHER.mtz", help="the same in the other hand")
+    _add_output(parser)
+    _add_columns(parser)
+    _add_network(parser)
+
+
 def _add_check(commands) -> None:
     parser = _command(commands, "check", _run_check, "is this installation usable?", """
 Reports versions, the model and its self-test, the devices that really start, seconds for one window,
@@ -241,7 +253,7 @@ def _add_model(commands) -> None:
 
 def _command(commands, name: str, run, summary: str, text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=text.strip(), epilog=_DATA if
-                                 name in ("segment", "dm") else None)
+                                 name in ("segment", "dm", "hand") else None)
     parser.set_defaults(run=run)
     return parser
 
@@ -340,6 +352,19 @@ def _run_phase(options) -> None:
     _print_end(options)
 
 
+def _run_hand(options) -> None:
+    from . import hand
+
+    result = hand.run_hand(options.first, options.other, options.output, _columns(options),
+                           _choice(options))
+    print("probability  map correlation  contrast  skewness  space group  file")
+    for row in result["hands"]:
+        print(f"{row['probability']:11.3f}  {row['map_correlation']:8.2f} +- "
+              f"{row['uncertainty']:.2f}  {row['contrast']:8.3f}  {row['skewness']:8.3f}  "
+              f"{row['spacegroup']:11s}  {row['file']}")
+    _print_end(options)
+
+
 def _run_check(options) -> int:
     from .check import check_installation, exit_status, render
 
@@ -406,6 +431,10 @@ def _print_solvent(result: dict) -> None:
     print(f"Input columns:    {'; '.join(result['input']['labels'].values())}")
     print(f"Solvent content:  {solvent['value']:.3f} (from: {solvent['rule']}"
           + (f"; network alone: {solvent['unet_expected']:.3f})" if device else ")"))
+    quality = result.get("map_quality")
+    if quality:
+        print(f"Map quality:      correlation with the true map about {quality['correlation']:.2f} "
+              f"+- {quality['uncertainty']:.2f}")
     if device:
         print(f"Network:          {result['model']['name']} {result['model']['version']} "
               f"on {device['used']}")

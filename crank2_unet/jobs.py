@@ -17,6 +17,7 @@ import gemmi
 import numpy as np
 
 from . import __version__
+from .domain import doubts
 from .engines import EmbeddedEngine, Engine, Modified
 from .errors import InputError, ProgramError
 from .grids import density_map, like, read_map_of, structure_factors, write_map
@@ -139,16 +140,16 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc,
                                 need_phases=False)
             net = choice.load()
-            _warn_of_domain(given.data.reflections, net)
+            composition = content.composition()
         with clock.stage("network"):
-            found = segment(given.data, net, content.composition(), content.solvent_content,
-                            progress)
+            found = segment(given.data, net, composition, content.solvent_content, progress)
+            judgement = judge(found, given, net, composition)
         with clock.stage("write"):
             _write_masks(stage, given, found)
         outputs = {"mask": "mask.ccp4", "probability": "probability.ccp4",
                    "mask_coefficients": "mask.mtz"}
         result = common("segment", given, net, clock, warnings, outputs) | {
-            "solvent_content": found.solvent.to_json(), "mask": describe_mask(found)}
+            "solvent_content": found.solvent.to_json(), "mask": describe_mask(found), **judgement}
         if report:
             maps = ReportMaps(found.density, found.probability, found.mask)
             _finish(stage, result, maps, pictures)
@@ -191,8 +192,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                 masks = file_mask
                 entries["solvent_content"] = {"value": float(file_mask.array.mean()), "rule": "file"}
             else:
-                _warn_of_domain(given.data.reflections, net)
-                found = segment(given.data, net, content.composition(), content.solvent_content)
+                composition = content.composition()
+                found = segment(given.data, net, composition, content.solvent_content)
+                entries |= judge(found, given, net, composition)
                 entries["solvent_content"] = found.solvent.to_json()
                 entries["mask"] = describe_mask(found)
                 masks = unet_weights(given.data, net, found.solvent.value) if mask == "unet" else None
@@ -232,13 +234,12 @@ def run_mask_server(mtzin: str, command: list[str], columns: Columns = Columns()
     ------
     Crank2UnetError : unusable data or network; the program is not found.
     """
-    data = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc).data
-    net = choice.load()
-    _warn_of_domain(data.reflections, net)
-    solvent_content = content.solvent_content
-    if solvent_content is None:
-        solvent_content = segment(data, net, content.composition()).solvent.value
-    with serving(mask_writer(data, unet_weights(data, net, solvent_content))) as variables:
+    given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
+    net, composition = choice.load(), content.composition()
+    found = segment(given.data, net, composition, content.solvent_content)
+    judge(found, given, net, composition)
+    weights = unet_weights(given.data, net, found.solvent.value)
+    with serving(mask_writer(given.data, weights)) as variables:
         try:
             return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
         except OSError as error:
@@ -290,12 +291,13 @@ def _progress_of_part(progress: Progress, number: int, parts: int, done: int, to
     progress(number * total + done, parts * total)
 
 
-def _warn_of_domain(reflections: Reflections, net: SolventNet) -> None:
-    """Say so if the resolution is beyond that of the training maps."""
-    low, high = net.card.d_min_range
-    if not low - 0.2 <= reflections.d_min <= high + 0.2:
-        _log.warning("The data extend to %.2f A; the network was trained on maps of %.1f-%.1f A, "
-                     "so that the mask may be unreliable.", reflections.d_min, low, high)
+def judge(found: Segmentation, given: Input, net: SolventNet, composition: Composition | None,
+          ) -> dict:
+    """Entries of the result on the quality of a map and on doubts about its mask, with warnings."""
+    reasons = doubts(net.card, given.data.reflections, composition, found.quality)
+    for sentence in reasons.values():
+        _log.warning("%s", sentence)
+    return {"map_quality": found.quality and asdict(found.quality), "doubts": list(reasons)}
 
 
 def _write_masks(stage: Path, given: Input, found: Segmentation) -> None:

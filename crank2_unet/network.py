@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import DeviceError, ModelError
 from .features import REVISION, InputSpec
+from .quality import QualityModel
 from .solvent import CutoffDistribution
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class ModelCard:
     scale, offset : calibration, P(solvent) = 1 / (1 + exp(-(scale * logit + offset))).
     cutoffs : distribution of the logit cutoff that reproduces the true solvent content.
     d_min_range : resolution limits, Angstrom, of the training maps.
+    point_groups : of the training crystals; empty if the card does not say.
+    quality : judges maps and hands; None if that has not been calibrated.
     self_test : seed, shape, expected logits and tolerance of one prediction.
     """
 
@@ -47,6 +50,8 @@ class ModelCard:
     offset: float
     cutoffs: CutoffDistribution
     d_min_range: tuple
+    point_groups: tuple
+    quality: QualityModel | None
     self_test: dict
 
     @classmethod
@@ -75,7 +80,10 @@ class ModelCard:
                        card["calibration"]["scale"],
                        card["calibration"]["offset"],
                        CutoffDistribution.from_json(card["cutoff_distribution"]),
-                       tuple(card["training"]["d_min_range"]), card["self_test"])
+                       tuple(card["training"]["d_min_range"]),
+                       tuple(card["training"].get("point_groups", ())),
+                       QualityModel.from_json(card["quality"]) if "quality" in card else None,
+                       card["self_test"])
         except FileNotFoundError as error:
             raise ModelError(f"Model file {error.filename} is missing. Install the package again, "
                              "or name a model card with --model.") from error

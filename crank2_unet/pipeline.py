@@ -5,7 +5,7 @@ Nothing here reads or writes files; :mod:`crank2_unet.jobs` does, around these f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 import gemmi
@@ -15,8 +15,11 @@ from .data import PhasedData
 from .grids import asymmetric_unit, density_map, resample, structure_factors
 from .masks import cut_at_fraction, deviation_radius, soften, variance_weights
 from .matthews import Composition, matthews_options
+from .modification import modify_density
 from .network import SolventNet
-from .phases import phi_fom_from_hl
+from .phases import hl_from_phi_fom, phi_fom_from_hl
+from .quality import MapQuality, map_features
+from .reflections import Reflections
 from .segmentation import probability, probability_with_mean, solvent_logits
 from .solvent import SolventEstimate, estimate_solvent
 
@@ -27,6 +30,7 @@ RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
 # 5xfd) and lost 0.002 at most on two good ones (gamma-adaptin, lysozyme); 2.5 lost 0.01 on the first
 # of these.
 _BLUR = 1.5
+_HAND_CYCLES = 2  # of density modification, before hands are compared
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,14 @@ class Segmentation:
     probability : P(solvent) by the network, in [0, 1].
     mask : 1 = solvent, 0 = protein; its mean is the solvent content.
     solvent : the estimate of the solvent content and how it came about.
+    quality : of the map; None if the model card cannot tell.
     """
 
     density: gemmi.FloatGrid
     probability: gemmi.FloatGrid
     mask: gemmi.FloatGrid
     solvent: SolventEstimate
+    quality: MapQuality | None
 
 
 def segment(data: PhasedData, net: SolventNet, composition: Composition | None = None,
@@ -66,7 +72,8 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     solvent = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs, options,
                                solvent_content)
     mask = cut_at_fraction(logits, solvent.value, lowest=False)
-    return Segmentation(density, probability(logits), mask, solvent)
+    quality = net.card.quality and net.card.quality.judge(map_features(density, logits))
+    return Segmentation(density, probability(logits), mask, solvent, quality)
 
 
 def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> RegionWeights:
@@ -85,6 +92,40 @@ def region_weights(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.Flo
     """Weights of the solvent region, in [0, 1], from logits of P(solvent); their mean is the solvent
     content."""
     return soften(probability_with_mean(logits, solvent_content), _BLUR)
+
+
+def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
+                     first: dict[str, float]) -> dict[str, float]:
+    """Features by which hands are told apart: of the map as it is and after density modification.
+
+    The right hand gains more by it.  The phases are taken as unimodal, as a map shows them.
+
+    Parameters
+    ----------
+    data : of this hand.
+    solvent_content : 0..1.
+    first : features of its map.
+
+    Returns
+    -------
+    ``first``, the same with "modified" before their names, and f_correlation of the last cycle.
+    """
+    reflections = data.reflections
+    phi, fom = phi_fom_from_hl(data.hl, reflections.allowed_phase)
+    hl = hl_from_phi_fom(phi, fom, reflections.allowed_phase)
+    modified = modify_density(replace(data, hl=hl), unet_weights(data, net, solvent_content),
+                              _HAND_CYCLES)
+    features, _ = features_of_map(reflections, modified.next_coefficients, net)
+    return {**first, **{f"modified_{name}": value for name, value in features.items()},
+            "f_correlation": modified.cycles[-1].f_correlation}
+
+
+def features_of_map(reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
+                    ) -> tuple[dict[str, float], gemmi.FloatGrid]:
+    """Features of a map (:func:`~crank2_unet.quality.map_features`) and its logits."""
+    density = density_map(reflections, coefficients, reflections.d_min / 3)
+    logits = solvent_logits(reflections, coefficients, density, net)
+    return map_features(density, logits), logits
 
 
 def classical_weights(data: PhasedData, solvent_content: float) -> RegionWeights:

@@ -128,6 +128,15 @@ def _keys(hkl: np.ndarray) -> np.ndarray:
     return (h[:, 0] << 42) | (h[:, 1] << 21) | h[:, 2]
 
 
+def enantiomorph(spacegroup: gemmi.SpaceGroup) -> gemmi.SpaceGroup:
+    """The space group of the other hand: P43 for P41 and the like, for most groups itself."""
+    if not spacegroup.is_enantiomorphic():
+        return spacegroup
+    operations = spacegroup.operations()
+    operations.change_basis_forward(spacegroup.change_of_hand_op())
+    return gemmi.find_spacegroup_by_ops(operations)
+
+
 def spacegroup_of(symbol: str, source: str) -> gemmi.SpaceGroup:
     """The space group with a name; rejects unknown and, for proteins, impossible ones.
 

@@ -20,6 +20,7 @@ HEADINGS = {
     "segment": "Solvent mask",
     "dm": "Density modification",
     "phase": "SAD phasing",
+    "hand": "Which hand is right",
 }
 RULES = {
     "matthews": "from the sequence (Matthews statistics)",
@@ -38,6 +39,7 @@ COLUMNS = {
     "kantardjieff_rupp": "K & R 2003",
     "joint": "both together",
     "b_iso": "B (Å²)",
+    "map_correlation": "map correlation, if right",
     "d_max": "from (Å)",
     "d_min": "to (Å)",
     "n": "reflections",
@@ -126,8 +128,8 @@ def show(value) -> str:
 
 
 def _hands(result: dict) -> list[dict]:
-    """One row of numbers for each hand that was phased."""
-    hands = (result.get("phasing") or {}).get("hands") or []
+    """One row of numbers for each hand that was phased or compared."""
+    hands = result.get("hands") or (result.get("phasing") or {}).get("hands") or []
     rows = [{**hand, **(hand.get("statistics") or {})} for hand in hands]
     return [{key: value for key, value in row.items() if not isinstance(value, (dict, list))}
             for row in rows]
@@ -144,6 +146,13 @@ def _tiles(result: dict) -> list[Tile]:
         cutoff = mask.get("probability_cutoff")
         note = "" if cutoff is None else f", P(solvent) above {cutoff:.2f}"
         tiles.append(Tile("Solvent mask", f"{mask['fraction']:.1%}", "of the cell" + note))
+    quality, hands = result.get("map_quality"), result.get("hands")
+    if hands:
+        best = max(hands, key=lambda hand: hand["probability"])
+        tiles.append(Tile("Right hand", f"{best['probability']:.1%}", best["file"]))
+    if quality:
+        tiles.append(Tile("Map quality", f"{quality['correlation']:.2f} ± {quality['uncertainty']:.2f}",
+                          "expected correlation with the true map"))
     phasing = result.get("phasing") or {}
     if phasing.get("fom") is not None:
         tiles.append(Tile("Phasing FOM", f"{phasing['fom']:.3f}", "mean figure of merit"))

@@ -33,7 +33,7 @@ from .errors import InputError
 from .friedel import Observed, bin_means, mean_amplitude
 from .grids import density_map
 from .phases import phi_fom_from_hl, to_complex
-from .reflections import Reflections
+from .reflections import Reflections, enantiomorph
 from .sad_model import Model, Values, hl_terms
 from .scatterer import Scatterer
 
@@ -58,6 +58,11 @@ class SadResult:
     fom: np.ndarray
     sites: gemmi.Structure
     statistics: dict
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """Coefficients (n,) complex of the m|F| map; 0 where unmeasured."""
+        return to_complex(np.where(np.isfinite(self.f), self.fom * self.f, 0.0), self.phi)
 
 
 def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
@@ -178,12 +183,7 @@ def other_hand(sites: gemmi.Structure, spacegroup: gemmi.SpaceGroup,
     ``Reflections(cell, other_spacegroup, d_min)``; their indices and amplitudes stay.
     In I41, I4122, F4132 and a few others the centre of inversion is not the origin.
     """
-    change = spacegroup.change_of_hand_op()
-    other = spacegroup
-    if spacegroup.is_enantiomorphic():
-        operations = spacegroup.operations()
-        operations.change_basis_forward(change)
-        other = gemmi.find_spacegroup_by_ops(operations)
+    change, other = spacegroup.change_of_hand_op(), enantiomorph(spacegroup)
     out = sites.clone()
     out.spacegroup_hm = other.xhm()
     for site in out[0].all():

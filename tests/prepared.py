@@ -21,8 +21,12 @@ def symmetric_noise(grid: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.Fl
     return noise
 
 
-def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6) -> Path:
-    """Density that varies in a blob of protein, with one map for each level of added noise."""
+def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6,
+                   both_hands: bool = False) -> Path:
+    """Density that varies in a blob of protein, with one map for each level of added noise.
+
+    The wrong hand, if wanted, is the noise alone.
+    """
     rng = np.random.default_rng(sum(code.encode()))
     reflections = Reflections(CELL, spacegroup_of("P 21 21 21", "test"), d_min)
     truth = empty_grid(CELL, reflections.spacegroup, 1.0)
@@ -32,14 +36,18 @@ def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6) -
              for level in noises]
     maps = [structure_factors(density, reflections) for density in noisy]
     f = np.abs(structure_factors(protein, reflections))
+    other = {"other_spacegroup": "P 21 21 21", "other_map_cc": 0.0,
+             "other_coefficients": structure_factors(symmetric_noise(truth, rng), reflections)}
     residues = round((1 - SOLVENT) * CELL.volume / 4 / 1.23 / 112.5)
     path = folder / f"{code}_0.npz"
     np.savez(path, code=code, variant=0, cell=np.array(CELL.parameters), d_min=d_min,
              spacegroup="P 21 21 21", f=f, sigf=0.1 * f, hl=np.zeros((len(f), 4)),
              coefficients=np.array(maps, np.complex64), map_cycle=np.arange(len(maps)),
-             phase_error=45.0 + 15.0 * np.array(noises), truth=np.packbits(truth.array > 0.5),
-             truth_shape=np.array(truth.shape), n_residues=residues,
-             solvent_matthews=float(truth.array[asymmetric_unit(truth)].mean()))
+             phase_error=45.0 + 15.0 * np.array(noises), map_cc=1 / (1 + np.array(noises)),
+             truth=np.packbits(truth.array > 0.5), truth_shape=np.array(truth.shape),
+             n_residues=residues,
+             solvent_matthews=float(truth.array[asymmetric_unit(truth)].mean()),
+             **(other if both_hands else {}))
     return path
 
 
@@ -62,3 +70,14 @@ def write_toy_network(path: Path, slope: float, offset: float) -> str:
     checker.check_model(model)
     save(model, str(path))
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def toy_card(folder: Path, files: list, slope: float = 1.0, offset: float = 0.0) -> Path:
+    """Card of a toy network in a folder, calibrated on prepared files."""
+    from crank2_unet.training.calibrate import ONNX_FILE, calibrate
+
+    write_toy_network(folder / ONNX_FILE, slope, offset)
+    calibrate(folder, {"name": "toy", "version": "1.0.0", "input": INPUT,
+                       "window": {"size": 32, "margin": 4},
+                       "training": {"d_min_range": [2.0, 3.0]}}, files, workers=0)
+    return folder / "solvent.json"

@@ -114,6 +114,7 @@ def test_one_structure_is_too_few(files, tmp_path):
 def test_folder_is_described(files):
     facts = describe_structures(files[0].parent)
     assert facts["structures"] == ["aaaa", "bbbb", "cccc"] and facts["n_maps"] == 6
+    assert facts["point_groups"] == ["222"]
     assert facts["d_min_range"] == [2.6, 2.6] and facts["phase_error_range"] == [51.0, 57.0]
     assert len(prepared_files(files[0].parent, limit=2)) == 2
     with pytest.raises(InputError, match="no prepared structures"):

@@ -9,12 +9,11 @@ pytest.importorskip("dask.distributed", reason="evaluation runs through Dask")
 pytest.importorskip("onnx", reason="the toy network is made with ONNX")
 pytest.importorskip("onnxruntime", reason="the toy network runs in ONNX Runtime")
 
-from prepared import INPUT, SOLVENT, write_prepared, write_toy_network
+from prepared import SOLVENT, toy_card, write_prepared
 
 from crank2_unet.errors import InputError
 from crank2_unet.matthews import Composition
 from crank2_unet.network import ModelCard, SolventNet
-from crank2_unet.training.calibrate import ONNX_FILE, calibrate
 from crank2_unet.training.dataset import PreparedStructure
 from crank2_unet.training.evaluate import evaluate_map, evaluate_masks, render, summarise
 from crank2_unet.training.parallel import run_all
@@ -25,10 +24,7 @@ def folder(tmp_path_factory):
     """Three prepared structures and, calibrated on them, a network that sees local deviation."""
     folder = tmp_path_factory.mktemp("evaluate")
     files = [write_prepared(folder, code, (0.8, 0.3)) for code in ("aaaa", "bbbb", "cccc")]
-    write_toy_network(folder / ONNX_FILE, 3.0, 2.0)
-    calibrate(folder, {"name": "toy", "version": "1.0.0", "input": INPUT,
-                       "window": {"size": 32, "margin": 4},
-                       "training": {"d_min_range": [2.0, 3.0]}}, files, workers=0)
+    toy_card(folder, files, 3.0, 2.0)
     (folder / "index.csv").write_text("code,n_chains\naaaa,2\nbbbb,1\ncccc,1\n")
     return folder
 

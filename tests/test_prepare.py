@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 
+import gemmi
 import numpy as np
 import pytest
 
@@ -14,8 +15,10 @@ from test_simulation import peptide
 from crank2_unet.errors import InputError
 from crank2_unet.grids import density_map, empty_grid
 from crank2_unet.masks import model_mask
+from crank2_unet.reflections import Reflections
+from crank2_unet.sad import other_hand
 from crank2_unet.training.dataset import PreparedStructure
-from crank2_unet.training.prepare import prepare, prepare_structure
+from crank2_unet.training.prepare import enantiomorphic_factors, prepare, prepare_structure
 
 CELLS = {"aaaa": (40, 50, 60, 90, 90, 90), "bbbb": (44, 46, 52, 90, 90, 90),
          "cccc": (42, 48, 55, 90, 90, 90), "huge": (400, 400, 400, 90, 90, 90)}
@@ -77,6 +80,48 @@ def test_content_depends_on_seed_code_and_variant_only(collection):
     np.testing.assert_array_equal(first["coefficients"], again["coefficients"])
     for other in (prepare_structure(row, path, 1, 1, 0), prepare_structure(row, path, 0, 2, 0)):
         assert other["settings"] != first["settings"]
+
+
+def test_other_hand_is_added_and_nothing_else_changes(collection):
+    path, row = collection / "aaaa.cif.gz", row_of(collection, "aaaa")
+    one = prepare_structure(row, path, 0, 1, 0)
+    both = prepare_structure(row, path, 0, 1, 0, both_hands=True)
+    assert set(both) - set(one) == {"other_spacegroup", "other_coefficients", "other_map_cc"}
+    assert all(np.array_equal(one[key], both[key], equal_nan=key in ("f", "sigf")) for key in one)
+    np.savez(collection / "both.npz", **both)
+    read = PreparedStructure.read(collection / "both.npz")
+    assert len(read.other_hand.coefficients) == len(read.data.reflections)
+    assert read.other_hand.map_cc < read.map_cc[0]  # heavy atoms are alike in both
+    assert np.abs(read.phi_true).max() <= 180
+
+
+@pytest.mark.parametrize("symbol, cell", [("P 41", (50, 50, 60, 90, 90, 90)),
+                                          ("I 41", (60, 60, 60, 90, 90, 90))])
+def test_enantiomorphic_factors_are_those_of_the_inverted_structure(symbol, cell):
+    structure = peptide(n_residues=12, cell=cell)
+    structure.spacegroup_hm = symbol
+    structure.setup_cell_images()
+    group = gemmi.SpaceGroup(symbol)
+    reflections = Reflections(structure.cell, group, 3.0)
+    inverted, other = other_hand(structure, group)
+    inverted.setup_cell_images()
+    turned = Reflections(structure.cell, other, 3.0)
+    np.testing.assert_array_equal(reflections.hkl, turned.hkl)
+    expected = structure_factors_of(inverted, turned)
+    found = enantiomorphic_factors(structure_factors_of(structure, reflections), reflections)
+    assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
+
+
+def structure_factors_of(structure, reflections):
+    calculator = gemmi.StructureFactorCalculatorX(structure.cell)
+    return np.array([calculator.calculate_sf_from_model(structure[0], [int(i) for i in hkl])
+                     for hkl in reflections.hkl])
+
+
+def test_largest_volume(collection):
+    arguments = (collection / "index.csv", collection, collection / "out")
+    with pytest.raises(InputError, match="at most 1000 cubic"):
+        prepare(*arguments, largest_volume=1000)
 
 
 def test_prepare_resumes_skips_and_reports(collection):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data import PhasedData
 from ..errors import InputError
-from ..grids import asymmetric_unit
+from ..grids import asymmetric_unit, empty_grid, resample
 from ..masks import cut_at_fraction, model_mask, soften, variance_weights
 from ..matthews import Composition
 from ..modification import modify_density
@@ -25,41 +25,44 @@ from ..phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_comp
 from ..pipeline import RegionWeights, classical_weights, fixed_weights, segment, unet_weights
 from ..reflections import Reflections
 from ..sad import Scatterer, phase_sad
+from .dataset import PreparedStructure
 from .histograms import model_structure_factors
 from .metrics import Confusion, format_table
 from .parallel import run_all
 
 RADII = (4.0, 6.0)  # Angstrom, of the local variance
 BLURS = (1.0, 2.0)  # Angstrom, of the variance mask
-_TRUE_BLUR = 1.0  # Angstrom; soft edges are worth more than sharp ones, for the true mask too
+_TRUE_BLURS = (1.0, 2.0)  # Angstrom; soft edges are worth more than sharp ones, for the true mask too
 _COLUMNS = "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"
 # correlation; where a perfect mask gains less, the share of its gain is noise
-_LEAST_GAIN = 0.02
-_METHODS = ("start", "variance", "best variance", "unet", "true mask")
+_LEAST_GAIN = 0.03
+METHODS = ("start", "variance", "best variance", "unet", "true mask")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A data set, cut at a resolution, with the phases of its model.
+    """A data set with its true phases and solvent mask.
 
     Parameters
     ----------
     data : experimental phases.
-    model : refined structure in the crystal of the data.
-    f_model : (n,) complex structure factors of the model with bulk solvent.
-    composition : of one copy, from the sequence.
+    phi_true : (n,) degrees.
+    truth : true solvent mask, 1 = solvent, on any grid.
+    composition : of one copy.
     solvent : true solvent content, of the modelled mass.
     """
 
     data: PhasedData
-    model: gemmi.Structure
-    f_model: np.ndarray
+    phi_true: np.ndarray
+    truth: gemmi.FloatGrid
     composition: Composition
     solvent: float
 
     @classmethod
     def read(cls, folder: Path, d_min: float | None = None, from_sites: bool = False) -> Case:
         """Read ``data.mtz``, ``model.pdb.gz``, ``sequence.fasta`` and ``meta.json`` of a folder.
+
+        The truth is that of the model, with bulk solvent.
 
         Parameters
         ----------
@@ -70,17 +73,33 @@ class Case:
         data = _phased_from_sites(folder) if from_sites else read_phased(
             folder / "data.mtz", "F,SIGF", _COLUMNS).data
         data = cut_resolution(data, d_min) if d_min else data
-        model = _in_crystal(folder / "model.pdb.gz", data.reflections)
+        reflections = data.reflections
+        model = _in_crystal(folder / "model.pdb.gz", reflections)
+        grid = empty_grid(reflections.cell, reflections.spacegroup, reflections.d_min / 3)
         meta = json.loads((folder / "meta.json").read_text())
-        return cls(data, model, model_structure_factors(model, data.reflections),
-                   Composition.from_file(folder / "sequence.fasta"),
+        return cls(data, np.rad2deg(np.angle(model_structure_factors(model, reflections))),
+                   model_mask(model, grid), Composition.from_file(folder / "sequence.fasta"),
                    meta["validation"]["solvent_content_matthews"])
 
+    @classmethod
+    def of_prepared(cls, path: str | Path) -> Case:
+        """The experiment of a prepared file; all its residues are one copy.
+
+        Raises
+        ------
+        InputError : the file is too old to hold the true phases.
+        """
+        prepared = PreparedStructure.read(path)
+        if prepared.phi_true is None:
+            raise InputError(f"{path} does not hold the true phases. Prepare the structures anew "
+                             "with this version of 'crank2-unet model prepare'.")
+        return cls(prepared.data, prepared.phi_true, prepared.truth,
+                   Composition.from_residues(prepared.n_residues), prepared.solvent_matthews)
+
     def scores(self, phi: np.ndarray, fom: np.ndarray) -> dict[str, float]:
-        """Phase errors (degrees), correlation of the m|F| map with that of the model, mean fom."""
+        """Phase errors (degrees), correlation of the m|F| map with the true one, mean fom."""
         measured = np.isfinite(self.data.f)
-        f, phi, fom = self.data.f[measured], phi[measured], fom[measured]
-        true = np.rad2deg(np.angle(self.f_model[measured]))
+        f, phi, fom, true = (x[measured] for x in (self.data.f, phi, fom, self.phi_true))
         return {"phase_error": mean_phase_error(phi, true),
                 "weighted_error": mean_phase_error(phi, true, f),
                 "cc": map_correlation(to_complex(fom * f, phi), to_complex(f, true),
@@ -88,9 +107,9 @@ class Case:
                 "fom": float(fom.mean())}
 
     def mask_mcc(self, weights: gemmi.FloatGrid) -> float:
-        """MCC of region weights, cut so that their mean stays, with the mask of the model."""
+        """MCC of region weights, cut so that their mean stays, with the true mask."""
         mask = cut_at_fraction(weights, float(weights.array.mean()), lowest=False)
-        truth = model_mask(self.model, weights)
+        truth = resample(self.truth, weights)
         return Confusion.of_masks(mask.array, truth.array, asymmetric_unit(weights)).mcc
 
     def modify(self, weights: RegionWeights, cycles: int) -> dict[str, float]:
@@ -106,6 +125,45 @@ class Case:
         return {**self.scores(result.phi, result.fom), "mcc_first": mcc[1], "mcc_last": mcc[cycles]}
 
 
+def compare_masks(case: Case, net: SolventNet, cycles: int, grid: Sequence[tuple[float, float]],
+                  ) -> dict:
+    """Density modification of one data set with all masks, everything else equal.
+
+    All have the solvent content that the program estimates; only the true mask has its own.
+
+    Parameters
+    ----------
+    grid : radius and blur, Angstrom, of each variance mask that is tried beside the default one.
+
+    Returns
+    -------
+    d_min, solvent (as used), solvent_rule, solvent_true; methods (name -> scores); variances (scores
+    of each of ``grid``) and share, see :func:`share_of_gain`.
+    """
+    data, reflections = case.data, case.data.reflections
+    found = segment(data, net, case.composition)
+    content = found.solvent.value
+    variances = [{"radius": radius, "blur": blur,
+                  **case.modify(variance_weights(content, radius, blur), cycles)}
+                 for radius, blur in grid]
+    default = case.modify(classical_weights(data, content), cycles)
+    truth = resample(case.truth, found.density)
+    methods = {
+        "start": case.scores(*phi_fom_from_hl(data.hl, reflections.allowed_phase)),
+        "variance": default,
+        "best variance": _best([default, *variances]),
+        "unet": case.modify(unet_weights(data, net, content), cycles),
+        "true mask": _best([case.modify(fixed_weights(soften(truth, blur)), cycles)
+                            for blur in _TRUE_BLURS])}
+    return {"d_min": reflections.d_min, "solvent": content, "solvent_rule": found.solvent.rule,
+            "solvent_true": case.solvent, "methods": methods, "variances": variances,
+            "share": share_of_gain(*(methods[m]["cc"] for m in METHODS[2:]))}
+
+
+def _best(candidates: Sequence[dict]) -> dict:
+    return max(candidates, key=lambda scores: scores["cc"])
+
+
 def benchmark_sad(folder: str | Path, card: str | Path | None, out: str | Path,
                   sets: Sequence[str] | None = None, cycles: int = 10, from_sites: bool = False,
                   workers: int = 1, scheduler: str | None = None, radii: Sequence[float] = RADII,
@@ -114,7 +172,7 @@ def benchmark_sad(folder: str | Path, card: str | Path | None, out: str | Path,
 
     All but the mask of the model have the solvent content that the program estimates with the
     sequence.  The best radius and blur of the variance mask are chosen by the final correlation
-    with the model, for each set by itself: no user could do as well.
+    with the model, for each set by itself: no user could do as well.  So is the blur of the true mask.
 
     Parameters
     ----------
@@ -146,26 +204,10 @@ def benchmark_sad(folder: str | Path, card: str | Path | None, out: str | Path,
 
 def benchmark_set(name: str, folder: str, card: str | None, cycles: int, from_sites: bool,
                   grid: Sequence[tuple[float, float]]) -> dict:
-    """Results of one data set; ``grid`` holds the radius and blur of each variance mask."""
+    """:func:`compare_masks` of one data set."""
     code, _, cut = name.partition("@")
     case = Case.read(Path(folder) / code, float(cut) if cut else None, from_sites)
-    data, reflections = case.data, case.data.reflections
-    net = SolventNet.load(card, "cpu", threads=1)
-    found = segment(data, net, case.composition)
-    content = found.solvent.value
-    variances = [{"radius": radius, "blur": blur,
-                  **case.modify(variance_weights(content, radius, blur), cycles)}
-                 for radius, blur in grid]
-    true_mask = soften(model_mask(case.model, found.density), _TRUE_BLUR)
-    methods = {
-        "start": case.scores(*phi_fom_from_hl(data.hl, reflections.allowed_phase)),
-        "variance": case.modify(classical_weights(case.data, content), cycles),
-        "best variance": max(variances, key=lambda scores: scores["cc"]),
-        "unet": case.modify(unet_weights(data, net, content), cycles),
-        "true mask": case.modify(fixed_weights(true_mask), cycles)}
-    return {"d_min": reflections.d_min, "solvent": content, "solvent_rule": found.solvent.rule,
-            "solvent_true": case.solvent, "methods": methods, "variances": variances,
-            "share": share_of_gain(*(methods[m]["cc"] for m in _METHODS[2:]))}
+    return compare_masks(case, SolventNet.load(card, "cpu", threads=1), cycles, grid)
 
 
 def share_of_gain(variance: float, unet: float, true: float) -> float | None:
@@ -201,8 +243,7 @@ def _phased_from_sites(folder: Path) -> PhasedData:
     sites = _in_crystal(folder / "sites.pdb", data.reflections)
     element = Counter(cra.atom.element.name for cra in sites[0].all()).most_common(1)[0][0]
     phased = phase_sad(data, sites, Scatterer.at_wavelength(element, data.wavelength))
-    coefficients = np.nan_to_num(to_complex(phased.fom * phased.f, phased.phi))
-    return PhasedData(data.reflections, phased.f, phased.sigf, phased.hl, coefficients)
+    return PhasedData(data.reflections, phased.f, phased.sigf, phased.hl, phased.coefficients)
 
 
 def _in_crystal(path: Path, reflections: Reflections) -> gemmi.Structure:
@@ -217,7 +258,7 @@ def render(report: dict) -> str:
     """The report as one table in plain text; errors in degrees."""
     rows = []
     for name, result in report["sets"].items():
-        for method in _METHODS:
+        for method in METHODS:
             found = result["methods"][method]
             shown = (f"best variance {found['radius']:g}/{found['blur']:g} A" if "radius" in found
                      else method)
@@ -238,8 +279,8 @@ def plot(report: dict, path: Path) -> None:
     sets = report["sets"]
     figure = Figure((3.0 + len(sets), 4.0), layout="constrained")
     axes = figure.subplots()
-    width = 0.8 / len(_METHODS)
-    for i, method in enumerate(_METHODS):
+    width = 0.8 / len(METHODS)
+    for i, method in enumerate(METHODS):
         axes.bar(np.arange(len(sets)) + (i - 2) * width,
                  [result["methods"][method]["cc"] for result in sets.values()], width, label=method)
     axes.set_xticks(range(len(sets)), list(sets), rotation=30, ha="right")

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+import gemmi
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -211,14 +212,16 @@ def plot_reliability(bins: list[dict[str, float]], path: Path) -> None:
 
 
 def describe_structures(folder: str | Path) -> dict:
-    """Codes, number of maps and ranges of resolution and phase error of prepared structures."""
-    codes, d_min, errors = [], [], []
+    """Codes, number of maps, point groups and ranges of resolution and phase error of prepared
+    structures."""
+    codes, d_min, errors, groups = [], [], [], set()
     for path in prepared_files(folder):
         with np.load(path) as file:
             codes.append(str(file["code"]))
             d_min.append(float(file["d_min"]))
             errors.extend(file["phase_error"])
-    return {"structures": sorted(set(codes)), "n_maps": len(errors),
+            groups.add(gemmi.SpaceGroup(str(file["spacegroup"])).point_group_hm())
+    return {"structures": sorted(set(codes)), "n_maps": len(errors), "point_groups": sorted(groups),
             "d_min_range": [min(d_min), max(d_min)],
             "phase_error_range": [min(errors), max(errors)]}
 

@@ -20,7 +20,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         simple.set_defaults(run=_pass_on, module=name.replace("-", "_"))
     _add_export(commands)
     _add_evaluate(commands)
+    _add_quality(commands)
+    _add_evaluate_quality(commands)
     _add_benchmark(commands)
+    _add_benchmark_simulated(commands)
 
 
 def _add_prepare(commands) -> None:
@@ -36,6 +39,10 @@ interrupted run is continued by repeating the command.""")
                         help="experiments for each structure; default: 1")
     parser.add_argument("--later-cycles", type=int, default=1, metavar="N",
                         help="maps after density modification for each experiment; default: 1")
+    parser.add_argument("--both-hands", action="store_true",
+                        help="phase with the other hand of the sites, too")
+    parser.add_argument("--largest-volume", type=float, metavar="A^3",
+                        help="of the cell; default: 1.8e6")
     parser.add_argument("--seed", type=int, default=0)
     _add_dask(parser)
 
@@ -67,6 +74,28 @@ class, and its solvent contents with the true ones.""")
     _add_dask(parser)
 
 
+def _add_quality(commands) -> None:
+    parser = _command(commands, "quality", _quality, "calibrate the judgement of maps and hands", """
+Fits the expected map correlation, the probability of a hand and the warning of maps without solvent
+structure to structures that were prepared with --both-hands, and writes them into the model card.""")
+    parser.add_argument("prepared", help="folder of structures prepared in both hands")
+    _add_card(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
+    _add_dask(parser)
+
+
+def _add_evaluate_quality(commands) -> None:
+    parser = _command(commands, "evaluate-quality", _evaluate_quality,
+                      "test the judgement of maps and hands", """
+Tells how often the right hand is found, beside contrast and skewness, and how good the expected map
+correlations are, on structures that were prepared with --both-hands.""")
+    parser.add_argument("prepared", help="folder of structures prepared in both hands")
+    _add_card(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
+    _add_dask(parser)
+
+
 def _add_benchmark(commands) -> None:
     parser = _command(commands, "benchmark", _benchmark, "density modification of real SAD data", """
 Runs density modification of real SAD data sets with masks from local variance, from the network and
@@ -79,6 +108,24 @@ from the final model, all else equal, and compares the maps with that of the mod
     parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--from-sites", action="store_true",
                         help="phase the measured data with 'crank2-unet phase' first")
+    _add_dask(parser)
+
+
+def _add_benchmark_simulated(commands) -> None:
+    parser = _command(commands, "benchmark-simulated", _benchmark_simulated,
+                      "density modification of simulated SAD data", """
+The test of the paper's Fig. 1(a): density modification of prepared structures with masks from local
+variance, from the network and from the true model, all else equal.  Results of single data sets are
+kept, so that an interrupted run is continued by repeating the command.""")
+    parser.add_argument("prepared", nargs="+", help="folders of prepared structures")
+    _add_card(parser)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--cycles", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--errors", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                        help="range of the starting phase errors, degrees; default: 45 85")
+    parser.add_argument("--limit", type=int, metavar="N", help="data sets used; default: all")
+    parser.add_argument("--largest-volume", type=float, default=float("inf"), metavar="A^3",
+                        help="of the cell; default: no limit")
     _add_dask(parser)
 
 
@@ -104,12 +151,13 @@ def _pass_on(options) -> None:
 
 
 def _prepare(options) -> None:
-    from .prepare import prepare
+    from .prepare import LARGEST_VOLUME, prepare
 
     folder = Path(options.structures)
     done = prepare(folder / "index.csv", folder, options.output, options.split, options.limit,
                    options.variants, options.later_cycles, options.seed, options.workers,
-                   options.scheduler)
+                   options.scheduler, options.both_hands,
+                   options.largest_volume or LARGEST_VOLUME)
     print(f"{done.written} written, {done.existing} existed, {len(done.failures)} failed")
     for name, message in done.failures.items():
         print(f"  {name}: {message}")
@@ -134,6 +182,20 @@ def _evaluate(options) -> None:
                                 workers=options.workers, scheduler=options.scheduler)))
 
 
+def _quality(options) -> None:
+    from .quality import calibrate_quality, render
+
+    print(render(calibrate_quality(options.prepared, options.model, options.workers,
+                                   options.scheduler, options.limit)))
+
+
+def _evaluate_quality(options) -> None:
+    from .quality import evaluate_quality, render
+
+    print(render(evaluate_quality(options.prepared, options.model, options.output, options.workers,
+                                  options.scheduler, options.limit)))
+
+
 def _benchmark(options) -> None:
     from ..network import ModelCard
     from .benchmark import benchmark_sad, render
@@ -141,3 +203,12 @@ def _benchmark(options) -> None:
     card = ModelCard.read(options.model).path
     print(render(benchmark_sad(options.sad, card, options.output, options.sets, options.cycles,
                                options.from_sites, options.workers, options.scheduler)))
+
+
+def _benchmark_simulated(options) -> None:
+    from .benchmark_simulated import ERRORS, benchmark_simulated, render
+
+    print(render(benchmark_simulated(
+        options.prepared, options.model, options.output, options.cycles, options.limit,
+        options.largest_volume, tuple(options.errors or ERRORS), options.workers,
+        options.scheduler)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,28 @@ from ..reflections import Reflections
 
 
 @dataclass(frozen=True)
+class OtherHand:
+    """The wrong hand of a prepared experiment.
+
+    Parameters
+    ----------
+    reflections : in the enantiomorphic space group.
+    coefficients : (n,) complex, of its map.
+    map_cc : correlation with the map of the structure's enantiomorph.
+    """
+
+    reflections: Reflections
+    coefficients: np.ndarray
+    map_cc: float
+
+    @classmethod
+    def read(cls, file: Mapping, given: Reflections) -> OtherHand:
+        """From a prepared file, and the reflections of its right hand."""
+        turned = Reflections(given.cell, gemmi.SpaceGroup(str(file["other_spacegroup"])), given.d_min)
+        return cls(turned, file["other_coefficients"], float(file["other_map_cc"]))
+
+
+@dataclass(frozen=True)
 class PreparedStructure:
     """One file written by ``crank2-unet model prepare``.
 
@@ -29,6 +52,10 @@ class PreparedStructure:
     cycle, phase_error : (m,) density-modification cycle (0: as phased) and mean phase error, degrees.
     truth : solvent mask of the model, 1 = solvent, on its own grid.
     solvent_matthews : solvent content of the modelled mass, 0..1.
+    n_residues : in the asymmetric unit.
+    map_cc : (m,) correlation of each map with the true one.
+    phi_true : (n,) degrees; None in files of version 0.1.
+    other_hand : map of the same data phased with the other hand of the sites, where it was made.
     """
 
     code: str
@@ -38,6 +65,10 @@ class PreparedStructure:
     phase_error: np.ndarray
     truth: gemmi.FloatGrid
     solvent_matthews: float
+    n_residues: int
+    map_cc: np.ndarray
+    phi_true: np.ndarray | None
+    other_hand: OtherHand | None
 
     @classmethod
     def read(cls, path: str | Path) -> PreparedStructure:
@@ -55,7 +86,10 @@ class PreparedStructure:
             data = PhasedData(reflections, f, file["sigf"].astype(float), file["hl"].astype(float),
                               coefficients[0])
             return cls(str(file["code"]), data, coefficients, file["map_cycle"],
-                       file["phase_error"], like(empty, bits), float(file["solvent_matthews"]))
+                       file["phase_error"], like(empty, bits), float(file["solvent_matthews"]),
+                       int(file["n_residues"]), file["map_cc"],
+                       file["phi_true"].astype(float) if "phi_true" in file else None,
+                       OtherHand.read(file, reflections) if "other_map_cc" in file else None)
 
 
 class WindowSource:

@@ -76,9 +76,8 @@ def evaluate_masks(prepared: str | Path, card: str | Path, out: str | Path,
 def evaluate_file(path: str, card: str, radii: tuple, chains: dict[str, int]) -> list[dict]:
     """A record for each map of a prepared file."""
     structure = PreparedStructure.read(path)
-    with np.load(path) as file:
-        residues = int(file["n_residues"])
-    copy = Composition.from_residues(max(1, round(residues / chains.get(structure.code, 1))))
+    copy = Composition.from_residues(
+        max(1, round(structure.n_residues / chains.get(structure.code, 1))))
     net = SolventNet.load(card, "cpu", threads=1)
     return [{"name": Path(path).stem, **evaluate_map(structure, number, net, radii, copy)}
             for number in range(len(structure.coefficients))]
@@ -155,7 +154,7 @@ def _by_bin(records: list[dict], key: str, best: str) -> list[dict]:
     rows = []
     for i in np.unique(place):
         inside = [record for record, p in zip(records, place) if p == i]
-        rows.append({"bin": _bin_name(_BINS[key], i), "n": len(inside),
+        rows.append({"bin": bin_name(_BINS[key], i), "n": len(inside),
                      "majority": _mean(inside, "majority", "accuracy"),
                      **{f"{name}_{score}": _mean(inside, method, score)
                         for score in ("accuracy", "mcc")
@@ -163,7 +162,8 @@ def _by_bin(records: list[dict], key: str, best: str) -> list[dict]:
     return rows
 
 
-def _bin_name(limits: Sequence[float], i: int) -> str:
+def bin_name(limits: Sequence[float], i: int) -> str:
+    """Name of bin ``i`` of ``numpy.searchsorted(limits, values, side="right")``."""
     if i == 0:
         return f"< {limits[0]:g}"
     return f"{limits[i - 1]:g} - {limits[i]:g}" if i < len(limits) else f">= {limits[-1]:g}"

@@ -10,7 +10,7 @@ import csv
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +22,10 @@ from ..errors import InputError
 from ..grids import empty_grid, like, resample
 from ..masks import cut_at_fraction, model_mask, soften, variance_weights
 from ..modification import modify_density
-from ..phases import map_correlation, mean_phase_error, to_complex
-from ..sad import phase_sad
-from ..simulation import simulate_sad
+from ..phases import map_correlation, mean_phase_error
+from ..reflections import Reflections
+from ..sad import other_hand, phase_sad
+from ..simulation import SimulatedSad, simulate_sad
 from .experiments import random_settings
 from .parallel import run_all
 
@@ -52,11 +53,12 @@ class Preparation:
 
 def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: str = "train",
             limit: int | None = None, variants: int = 1, later_cycles: int = 1, seed: int = 0,
-            workers: int = 1, scheduler: str | None = None) -> Preparation:
+            workers: int = 1, scheduler: str | None = None, both_hands: bool = False,
+            largest_volume: float = LARGEST_VOLUME) -> Preparation:
     """Write one ``<code>_<variant>.npz`` for each structure of a split and each variant.
 
     Files that exist are kept; failures are reported, not fatal.  The content of a file depends on
-    seed, code, variant and ``later_cycles`` only, not on the other structures.
+    seed, code, variant, ``later_cycles`` and ``both_hands`` only, not on the other structures.
 
     Parameters
     ----------
@@ -69,6 +71,9 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     later_cycles : number of maps from later cycles of density modification for each experiment.
     workers : processes on this machine.
     scheduler : address of a Dask scheduler; then ``workers`` is not used.
+    both_hands : phase with the other hand of the sites, too; it takes twice the time, and the rest
+        of the file is the same.
+    largest_volume : of the cell, cubic Angstrom.
 
     Raises
     ------
@@ -76,28 +81,30 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     """
     out = Path(out)
     jobs = {f"{row['code']}_{variant}": (row, variant)
-            for row in _choose(index_csv, split, limit, seed) for variant in range(variants)}
+            for row in _choose(index_csv, split, limit, seed, largest_volume)
+            for variant in range(variants)}
     out.mkdir(parents=True, exist_ok=True)
     missing = [name for name in jobs if not (out / f"{name}.npz").exists()]
     failures = {}
     if missing:
         _, failures = run_all(_write, {name: (*jobs[name], str(Path(folder).resolve()), str(
-            (out / f"{name}.npz").resolve()), seed, later_cycles) for name in missing},
+            (out / f"{name}.npz").resolve()), seed, later_cycles, both_hands) for name in missing},
             workers, scheduler)
     return Preparation(len(missing) - len(failures), len(jobs) - len(missing), failures)
 
 
-def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cycles: int) -> None:
+def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cycles: int,
+           both_hands: bool) -> None:
     """Prepare and write one file, which appears only when it is complete."""
     coordinates = Path(folder) / f"{row['code']}.cif.gz"
-    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles)
+    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands)
     with open(f"{path}.part", "wb") as file:
         np.savez(file, **arrays)
     os.replace(f"{path}.part", path)
 
 
 def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
-                      later_cycles: int) -> dict:
+                      later_cycles: int, both_hands: bool = False) -> dict:
     """The arrays of one prepared file.
 
     Parameters
@@ -106,13 +113,16 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     path : of the coordinates.
     variant, seed : choose the experiment.
     later_cycles : number of maps from later cycles of density modification.
+    both_hands : add the map of the other hand.
 
     Returns
     -------
     code, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients (m, n) of
     m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed bits of
-    the solvent mask) and truth_shape; solvent_mask and solvent_matthews; n_residues; settings
-    (JSON of SadSettings).
+    the solvent mask) and truth_shape; phi_true (n,), degrees; solvent_mask and solvent_matthews;
+    n_residues; settings (JSON of SadSettings).  With ``both_hands`` also other_spacegroup,
+    other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
+    the enantiomorph of the structure.
     """
     rng = np.random.default_rng((seed, zlib.crc32(row["code"].encode()), variant))
     structure = gemmi.read_structure(str(path))
@@ -124,7 +134,7 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     reflections = simulated.data.reflections
     truth = model_mask(structure, empty_grid(reflections.cell, reflections.spacegroup,
                                              TRUTH_SPACING))
-    start = to_complex(np.where(np.isfinite(phased.f), phased.fom * phased.f, 0.0), phased.phi)
+    start = phased.coefficients
     data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
     maps = [_Map(0, start, phased.phi, phased.fom)]
     maps += [_later_map(data, truth, float(row["solvent"]), rng) for _ in range(later_cycles)]
@@ -136,7 +146,29 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
         "f": phased.f.astype(np.float32), "sigf": phased.sigf.astype(np.float32),
         "hl": phased.hl.astype(np.float32),
         "truth": np.packbits(truth.array > 0.5), "truth_shape": np.array(truth.shape),
-        "solvent_mask": float(truth.array.mean()), **_describe(maps, data, simulated.f_true)}
+        "phi_true": np.rad2deg(np.angle(simulated.f_true)).astype(np.float16),
+        "solvent_mask": float(truth.array.mean()), **_describe(maps, data, simulated.f_true),
+        **(_other_hand(simulated) if both_hands else {})}
+
+
+def _other_hand(simulated: SimulatedSad) -> dict:
+    """Map of the same data phased with the other hand of the sites."""
+    data, spacegroup = simulated.data, simulated.data.reflections.spacegroup
+    sites, other = other_hand(simulated.sites, spacegroup)
+    turned = Reflections(data.reflections.cell, other, data.reflections.d_min)
+    phased = phase_sad(replace(data, reflections=turned), sites, simulated.scatterer,
+                       cycles=_REFINEMENT_CYCLES)
+    f_true = enantiomorphic_factors(simulated.f_true, data.reflections)
+    return {"other_spacegroup": other.xhm(),
+            "other_coefficients": phased.coefficients.astype(np.complex64),
+            "other_map_cc": map_correlation(phased.coefficients, f_true, turned.multiplicity)}
+
+
+def enantiomorphic_factors(f: np.ndarray, reflections: Reflections) -> np.ndarray:
+    """Structure factors (n,) of the enantiomorph by :func:`~crank2_unet.sad.other_hand`."""
+    # x -> t - x makes F(h) its conjugate times exp(2 pi i h.t)
+    shift = np.array(reflections.spacegroup.change_of_hand_op().tran) / gemmi.Op.DEN
+    return np.conj(f) * np.exp(2j * np.pi * (reflections.hkl @ shift))
 
 
 class _Map(NamedTuple):
@@ -191,15 +223,17 @@ def _describe(maps: list[_Map], data: PhasedData, f_true: np.ndarray) -> dict:
                             for m in maps])}
 
 
-def _choose(index_csv: str | Path, split: str, limit: int | None, seed: int) -> list[dict]:
+def _choose(index_csv: str | Path, split: str, limit: int | None, seed: int,
+            largest_volume: float) -> list[dict]:
     """Rows of the index to prepare, in random order."""
     if split not in SPLITS:
         raise InputError(f'Unknown split "{split}"; choose one of {", ".join(SPLITS)}.')
     with open(index_csv, newline="") as file:
         rows = [row for row in csv.DictReader(file)
-                if row["split"] == split and _volume(row) <= LARGEST_VOLUME]
+                if row["split"] == split and _volume(row) <= largest_volume]
     if not rows:
-        raise InputError(f'{index_csv} has no structures of split "{split}".')
+        raise InputError(f'{index_csv} has no structures of split "{split}" with a cell of at most '
+                         f"{largest_volume:g} cubic Angstrom.")
     order = np.random.default_rng(seed).permutation(len(rows))
     return [rows[i] for i in order[:limit]]
 
