@@ -13,7 +13,7 @@ from .output import staged, write_json
 from .pipeline import Segmentation, features_of_hand, segment
 from .quality import SAME_MAP, likeness
 from .reflections import enantiomorph
-from .report import ReportMaps, write_report
+from .report import ReportMaps, draw_sections, write_report
 from .result import Clock, Warnings, common
 
 _log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
             "best": best + 1, "same_map": same,
             "hands": [_describe(*hand) for hand in zip(given, found, probabilities)]}
         write_json(result, stage / "result.json")
-        write_report(result, stage / "report.html", ReportMaps(
-            found[best].density, found[best].probability, found[best].mask))
+        maps = ReportMaps(found[best].density, found[best].probability, found[best].mask)
+        write_report(result, stage / "report.html", draw_sections(maps))
     return result
 
 
