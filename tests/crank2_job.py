@@ -57,7 +57,7 @@ class Crank2:
     work: Path
 
     def run(self, name: str, keywords: str, *options: str, **environment: str) -> Job:
-        """Run a job from the repository's folder, in which the examples' files are."""
+        """Run a job from the folder in which the examples' files are."""
         keyin, folder = self.work / f"{name}.inp", self.work / name
         keyin.write_text(keywords)
         path = os.pathsep.join([str(self.bin), "/usr/bin", "/bin"])
@@ -67,12 +67,14 @@ class Crank2:
              "--xmlout", str(self.work / "crank.xml"), "--disable-rvapi", *options],
             env={**os.environ, "PATH": path, "PYTHONPATH": modules, "CRANK2": str(self.work / "env"),
                  **environment},
-            cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            cwd=self.work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         return Job(run.returncode, run.stdout, folder)
 
 
 def prepare(folder: Path) -> Crank2:
-    """Stand-ins as programs, the real Parrot if there is one, else ours."""
+    """Stand-ins as programs, the real Parrot if there is one, else ours; and the examples, since
+    Crank2 does not quote paths and the repository's may have blanks."""
+    shutil.copytree(REPOSITORY / "examples", folder / "examples")
     bin_ = folder / "bin"
     bin_.mkdir()
     (folder / "env" / "bin" / "dummy").mkdir(parents=True)
