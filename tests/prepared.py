@@ -35,7 +35,8 @@ def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6,
     noisy = [like(truth, protein.array + level * symmetric_noise(truth, rng).array)
              for level in noises]
     maps = [structure_factors(density, reflections) for density in noisy]
-    f = np.abs(structure_factors(protein, reflections))
+    f_true = structure_factors(protein, reflections)
+    f = np.abs(f_true)
     other = {"other_spacegroup": "P 21 21 21", "other_map_cc": 0.0,
              "other_coefficients": structure_factors(symmetric_noise(truth, rng), reflections)}
     residues = round((1 - SOLVENT) * CELL.volume / 4 / 1.23 / 112.5)
@@ -45,7 +46,7 @@ def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6,
              coefficients=np.array(maps, np.complex64), map_cycle=np.arange(len(maps)),
              phase_error=45.0 + 15.0 * np.array(noises), map_cc=1 / (1 + np.array(noises)),
              truth=np.packbits(truth.array > 0.5), truth_shape=np.array(truth.shape),
-             n_residues=residues,
+             n_residues=residues, phi_true=np.rad2deg(np.angle(f_true)),
              solvent_matthews=float(truth.array[asymmetric_unit(truth)].mean()),
              **(other if both_hands else {}))
     return path

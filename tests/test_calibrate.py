@@ -25,7 +25,8 @@ from crank2_unet.training.calibrate import (
     reliability,
 )
 from crank2_unet.training.dataset import PreparedStructure
-from crank2_unet.training.predictions import predict, prepared_files
+from crank2_unet.training.dataset import prepared_files
+from crank2_unet.training.predictions import predict
 
 CARD = {"name": "toy", "version": "1.0.0", "licence": "MIT", "limits": [], "input": INPUT,
         "window": {"size": 32, "margin": 4}, "training": {"d_min_range": [2.0, 3.0]}}

@@ -10,14 +10,16 @@ import pytest
 
 pytest.importorskip("dask.distributed", reason="preparation runs through Dask")
 
+from prepared import write_prepared
 from test_simulation import peptide
 
 from crank2_unet.errors import InputError
+from crank2_unet.features import InputSpec
 from crank2_unet.grids import density_map, empty_grid
-from crank2_unet.masks import model_mask
+from crank2_unet.masks import cut_at_fraction, local_deviation, model_mask, soften
 from crank2_unet.reflections import Reflections
 from crank2_unet.sad import other_hand
-from crank2_unet.training.dataset import PreparedStructure
+from crank2_unet.training.dataset import PreparedStructure, WindowSource
 from crank2_unet.training.prepare import enantiomorphic_factors, prepare, prepare_structure
 
 CELLS = {"aaaa": (40, 50, 60, 90, 90, 90), "bbbb": (44, 46, 52, 90, 90, 90),
@@ -144,3 +146,51 @@ def test_prepare_resumes_skips_and_reports(collection):
 def test_split_that_must_not_or_cannot_be_used(collection, split):
     with pytest.raises(InputError, match=split):
         prepare(collection / "index.csv", collection, collection / "out", split=split)
+
+
+def test_windows_show_a_map_its_start_and_the_truth(tmp_path):
+    """Where all maps are the true one, every channel of a window tells the same."""
+    path = write_prepared(tmp_path, "aaaa", noises=(0.0, 0.0))
+    spec = InputSpec(deviation_radius=0.0, start_map=True)
+    x, y = WindowSource(tmp_path, spec, 16, seed=3).batch(0, 8)
+    assert x.shape == y.shape == (8, 16, 16, 16, 2) and x.dtype == y.dtype == np.float32
+    np.testing.assert_array_equal(x[..., 0], x[..., 1])
+    # amplitudes beyond rounding are those of the map
+    assert np.corrcoef(x[..., 0].ravel(), y[..., 1].ravel())[0, 1] > 0.99
+    assert set(np.unique(y[..., 0])) == {0, 1}
+    assert PreparedStructure.read(path).cycle[1] == 1
+
+
+def test_later_maps_are_shown_beside_the_start_or_alone(tmp_path):
+    write_prepared(tmp_path, "aaaa", noises=(0.5, 2.0))
+    spec = InputSpec(deviation_radius=0.0, start_map=True)
+    source = WindowSource(tmp_path, spec, 16, seed=3)
+    x = np.concatenate([source.batch(32 * block, 16)[0] for block in range(3)])
+    same = np.all(x[..., 0] == x[..., 1], axis=(1, 2, 3))
+    # half of the maps are first ones, and one later one in four is shown as if it were
+    assert 0.4 < same.mean() < 0.9
+
+
+def test_files_without_true_phases_are_refused(tmp_path):
+    path = write_prepared(tmp_path, "aaaa")
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "phi_true"}
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="too old"):
+        PreparedStructure.read(path)
+
+
+def test_later_maps_can_be_made_with_the_masks_of_a_network(collection, monkeypatch):
+    """The network is asked for masks of the maps of all cycles."""
+    asked = []
+
+    def weights(data, net, content):
+        def found(density, cycle):
+            asked.append((net, content, cycle))
+            return soften(cut_at_fraction(local_deviation(density, 4.0), content), 1.0)
+        return found
+    monkeypatch.setattr("crank2_unet.training.prepare.unet_weights", weights)
+    row, path = row_of(collection, "aaaa"), collection / "aaaa.cif.gz"
+    arrays = prepare_structure(row, path, variant=1, seed=1, later_cycles=2, net="net")
+    assert len(asked) == arrays["map_cycle"].sum()
+    assert {(net, content) for net, content, _ in asked} == {("net", 0.6)}

@@ -20,7 +20,10 @@ from crank2_unet.training.unet import build_unet
 
 
 class Spheres:
-    """Windows of noise, stronger inside a sphere of protein; like WindowSource."""
+    """Windows of noise, stronger inside a sphere of protein; like WindowSource.
+
+    The "true density" is the noise in protein and -1 in solvent.
+    """
 
     def __init__(self, folder, spec, size, seed):
         self.spec, self.size, self.seed = spec, size, seed
@@ -31,7 +34,8 @@ class Spheres:
         points = np.indices(shape[1:]) - rng.uniform(4, self.size - 4, (batch_size, 3, 1, 1, 1))
         solvent = np.linalg.norm(points, axis=1) > 0.45 * self.size
         noise = rng.standard_normal((*shape, self.spec.channels))
-        return (noise * (2 - solvent[..., None])).astype("f4"), solvent.astype("u1")
+        truth = np.stack([solvent, np.where(solvent, -1, noise[..., 0])], axis=-1)
+        return (noise * (2 - solvent[..., None])).astype("f4"), truth.astype("f4")
 
 
 class FailingSpheres(Spheres):
@@ -46,8 +50,8 @@ class FailingSpheres(Spheres):
 @pytest.fixture
 def config(tmp_path):
     return TrainConfig("train", "validation", str(tmp_path), InputSpec(deviation_radius=0.0),
-                       steps=6, window=16, filters=2, report_every=3, validation_windows=4,
-                       precision="float32", ahead=0, deterministic=True)
+                       steps=6, window=16, filters=2, batch_size=4, rate=2e-3, report_every=3,
+                       validation_windows=4, ahead=0, deterministic=True)
 
 
 def randomise(model):
@@ -62,21 +66,38 @@ def test_network_of_the_paper_has_its_number_of_parameters():
     assert build_unet().count_params() == 3_286_778
 
 
-def test_network_keeps_the_shape_of_any_window():
-    logits = build_unet(channels=2, filters=2)(np.zeros((1, 8, 16, 24, 2), "f4"))
-    assert logits.shape == (1, 8, 16, 24, 2)
+SIZES = [{"channels": 1}, {"channels": 2, "blocks": 3},
+         {"channels": 4, "blocks": 3, "stem": 2, "density": True}]
 
 
-@pytest.mark.parametrize("channels, blocks", [(1, 4), (2, 3)])
-def test_onnx_file_gives_the_logits_of_the_network(tmp_path, channels, blocks):
-    model = build_unet(channels, filters=3, blocks=blocks)
+@pytest.mark.parametrize("size", SIZES)
+def test_network_keeps_the_shape_of_any_window(size):
+    found = build_unet(filters=2, **size)(np.zeros((1, 8, 16, 24, size["channels"]), "f4"))
+    assert found.shape == (1, 8, 16, 24, 3 if "density" in size else 2)
+
+
+def test_stem_does_not_shift_the_mask(config):
+    """What is learnt of one point of a window must not end beside it."""
+    model = build_unet(filters=2, blocks=1, stem=2)
+    randomise(model)
+    x = np.zeros((1, 16, 16, 16, 1), "f4")
+    flat = window_logits(model, x)
+    x[0, 8:10, 8:10, 8:10] = 1.0  # two points, which the stem joins
+    change = np.argwhere(np.abs(window_logits(model, x) - flat)[0] > 1e-6)
+    np.testing.assert_array_equal(change.min(axis=0) + change.max(axis=0), [8 + 9] * 3)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_onnx_file_gives_the_logits_of_the_network(tmp_path, size):
+    model = build_unet(filters=3, **size)
     randomise(model)
     to_onnx(model, tmp_path / "net.onnx")
     assert compare(model, tmp_path / "net.onnx") < 1e-3
 
 
 def test_training_can_start_from_the_function_of_an_onnx_file(tmp_path):
-    finished, fresh = (build_unet(channels=2, filters=3, blocks=3) for _ in range(2))
+    finished, fresh = (build_unet(channels=2, filters=3, blocks=3, stem=2, density=density)
+                       for density in (False, True))
     randomise(finished)
     to_onnx(finished, tmp_path / "net.onnx")
     windows = np.random.default_rng(5).standard_normal((4, 16, 16, 16, 2)).astype("f4")
@@ -113,9 +134,10 @@ def test_network_learns_spheres(config):
                        make_source=Spheres)
     model, _ = load_network(checkpoint)
     x, y = Spheres("", config.input, 16, 99).batch(0, 8)
-    logits = np.diff(model.predict_on_batch(x))[..., 0]
-    learnt = scores(logits, y)
+    learnt = scores(window_logits(model, x), y[..., 0])
     assert learnt["mcc"] > 0.75 and learnt["loss"] < 0.35
+    density = model.predict_on_batch(x)[..., 2]
+    assert np.corrcoef(density.ravel(), y[..., 1].ravel())[0, 1] > 0.3
     table = np.genfromtxt(checkpoint.parent / "log.csv", delimiter=",", names=True)
     assert list(table["step"]) == [30, 60, 90]
     assert table["loss"][-1] < table["loss"][0]

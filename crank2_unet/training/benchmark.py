@@ -83,16 +83,8 @@ class Case:
 
     @classmethod
     def of_prepared(cls, path: str | Path) -> Case:
-        """The experiment of a prepared file; all its residues are one copy.
-
-        Raises
-        ------
-        InputError : the file is too old to hold the true phases.
-        """
+        """The experiment of a prepared file; all its residues are one copy."""
         prepared = PreparedStructure.read(path)
-        if prepared.phi_true is None:
-            raise InputError(f"{path} does not hold the true phases. Prepare the structures anew "
-                             "with this version of 'crank2-unet model prepare'.")
         return cls(prepared.data, prepared.phi_true, prepared.truth,
                    Composition.from_residues(prepared.n_residues), prepared.solvent_matthews)
 

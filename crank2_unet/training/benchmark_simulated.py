@@ -16,7 +16,7 @@ from ..output import staged, write_json
 from .benchmark import BLURS, METHODS, RADII, Case, compare_masks
 from .metrics import format_table
 from .parallel import run_all
-from .predictions import prepared_files
+from .dataset import prepared_files
 
 # degrees, of the starting phases: below, any mask will do; above, none does
 ERRORS = (45.0, 85.0)

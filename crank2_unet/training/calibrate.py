@@ -27,7 +27,8 @@ from ..output import staged, write_json
 from ..solvent import CutoffDistribution, cutoff_for
 from .dataset import PreparedStructure
 from .parallel import run_all
-from .predictions import predict, prepared_files
+from .dataset import prepared_files
+from .predictions import predict
 
 _log = logging.getLogger(__name__)
 ONNX_FILE = "solvent.onnx"

@@ -37,8 +37,12 @@ interrupted run is continued by repeating the command.""")
     parser.add_argument("--limit", type=int, metavar="N", help="structures; default: all")
     parser.add_argument("--variants", type=int, default=1, metavar="N",
                         help="experiments for each structure; default: 1")
+    parser.add_argument("--first-variant", type=int, default=0, metavar="N",
+                        help="number of the first of these, to add to a folder; default: 0")
     parser.add_argument("--later-cycles", type=int, default=1, metavar="N",
                         help="maps after density modification for each experiment; default: 1")
+    parser.add_argument("--masks-of", metavar="CARD.json", help="model whose masks make the maps "
+                        "after density modification; default: classical and damaged true masks")
     parser.add_argument("--both-hands", action="store_true",
                         help="phase with the other hand of the sites, too")
     parser.add_argument("--largest-volume", type=float, metavar="A^3",
@@ -157,7 +161,8 @@ def _prepare(options) -> None:
     done = prepare(folder / "index.csv", folder, options.output, options.split, options.limit,
                    options.variants, options.later_cycles, options.seed, options.workers,
                    options.scheduler, options.both_hands,
-                   options.largest_volume or LARGEST_VOLUME)
+                   options.largest_volume or LARGEST_VOLUME, options.masks_of,
+                   options.first_variant)
     print(f"{done.written} written, {done.existing} existed, {len(done.failures)} failed")
     for name, message in done.failures.items():
         print(f"  {name}: {message}")

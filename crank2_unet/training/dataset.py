@@ -15,6 +15,7 @@ from ..data import PhasedData
 from ..errors import InputError
 from ..features import InputSpec, input_maps, sample_window
 from ..grids import like
+from ..phases import to_complex
 from ..reflections import Reflections
 
 
@@ -54,7 +55,7 @@ class PreparedStructure:
     solvent_matthews : solvent content of the modelled mass, 0..1.
     n_residues : in the asymmetric unit.
     map_cc : (m,) correlation of each map with the true one.
-    phi_true : (n,) degrees; None in files of version 0.1.
+    phi_true : (n,) degrees.
     other_hand : map of the same data phased with the other hand of the sites, where it was made.
     """
 
@@ -67,12 +68,21 @@ class PreparedStructure:
     solvent_matthews: float
     n_residues: int
     map_cc: np.ndarray
-    phi_true: np.ndarray | None
+    phi_true: np.ndarray
     other_hand: OtherHand | None
 
     @classmethod
     def read(cls, path: str | Path) -> PreparedStructure:
+        """Read a file.
+
+        Raises
+        ------
+        InputError : the file is of a version that did not write all of this.
+        """
         with np.load(path) as file:
+            if "phi_true" not in file:
+                raise InputError(f"{path} is too old to hold the true phases. Prepare the structures "
+                                 "anew with this version of 'crank2-unet model prepare'.")
             cell = gemmi.UnitCell(*file["cell"])
             spacegroup = gemmi.SpaceGroup(str(file["spacegroup"]))
             reflections = Reflections(cell, spacegroup, float(file["d_min"]))
@@ -88,8 +98,25 @@ class PreparedStructure:
             return cls(str(file["code"]), data, coefficients, file["map_cycle"],
                        file["phase_error"], like(empty, bits), float(file["solvent_matthews"]),
                        int(file["n_residues"]), file["map_cc"],
-                       file["phi_true"].astype(float) if "phi_true" in file else None,
+                       file["phi_true"].astype(float),
                        OtherHand.read(file, reflections) if "other_map_cc" in file else None)
+
+
+def prepared_files(folder: str | Path, limit: int | None = None, seed: int = 0) -> list[Path]:
+    """Prepared files of a folder, or ``limit`` of them chosen at random.
+
+    Raises
+    ------
+    InputError : there is none.
+    """
+    files = sorted(Path(folder).resolve().glob("*.npz"))
+    if not files:
+        raise InputError(f"{folder} has no prepared structures (*.npz). "
+                         "Run 'crank2-unet model prepare' first.")
+    if limit is None or limit >= len(files):
+        return files
+    chosen = np.random.default_rng(seed).choice(len(files), limit, replace=False)
+    return [files[i] for i in sorted(chosen)]
 
 
 class WindowSource:
@@ -98,6 +125,9 @@ class WindowSource:
     Reading a structure and transforming its map costs more than cutting windows from it.  Steps are
     therefore taken in blocks: the maps of a block are loaded once, and every step of the block
     draws from all of them.
+
+    Where the network sees the starting map beside the current one, a later map in four is shown as
+    if it were the first: programs may know of no other.
 
     Parameters
     ----------
@@ -111,15 +141,13 @@ class WindowSource:
     InputError : there is no prepared file.
     """
 
-    # 16 maps serve 32 steps: with batches of 4, a map gives 8 windows before the next 16 are read
+    # 16 maps serve 32 steps: with batches of 8, a map gives 16 windows before the next 16 are read
     _MAPS = 16
     _STEPS = 32
+    _ALONE = 0.25  # share of later maps without the starting map
 
     def __init__(self, folder: str | Path, spec: InputSpec, size: int, seed: int):
-        self.files = sorted(Path(folder).glob("*.npz"))
-        if not self.files:
-            raise InputError(f"{folder} has no prepared structures (*.npz). "
-                             "Run 'crank2-unet model prepare' first.")
+        self.files = prepared_files(folder)
         self._spec, self._size, self._seed = spec, size, seed
         self._block = lru_cache(maxsize=1)(self._load_block)
 
@@ -129,7 +157,8 @@ class WindowSource:
         Returns
         -------
         x : (batch_size, size, size, size, channels) float32.
-        y : (batch_size, size, size, size) uint8, 1 = solvent.
+        y : (batch_size, size, size, size, 2) float32: the solvent mask, 1 = solvent, and the true
+            density, cut and normalised as that of x.
         """
         maps = self._block(step // self._STEPS)
         rng = np.random.default_rng((self._seed, 1, step))
@@ -138,28 +167,39 @@ class WindowSource:
         pairs = [self._cut(*maps[i], rng) for i in chosen]
         return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
 
-    def _load_block(self, block: int) -> list[tuple[list[gemmi.FloatGrid], gemmi.FloatGrid]]:
-        """Maps and truth of a block.  Each pass over the files is a new random order."""
+    def _load_block(self, block: int) -> list[tuple[list[gemmi.FloatGrid], list[gemmi.FloatGrid]]]:
+        """Input maps and true maps of a block.  Each pass over the files is a new random order."""
         first = block * self._MAPS
         loaded = []
         for number in range(first, first + self._MAPS):
             epoch, place = divmod(number, len(self.files))
             order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self.files))
             structure = PreparedStructure.read(self.files[order[place]])
-            which = np.random.default_rng((self._seed, 2, number)).integers(
-                len(structure.coefficients))
-            loaded.append((input_maps(structure.data.reflections, structure.coefficients[which],
-                                      self._spec), structure.truth))
+            rng = np.random.default_rng((self._seed, 2, number))
+            which = rng.integers(len(structure.coefficients))
+            alone = structure.cycle[which] == 0 or rng.random() < self._ALONE
+            maps = input_maps(structure.data.reflections, structure.coefficients[which], self._spec,
+                              None if alone else structure.coefficients[0])
+            loaded.append((maps, [structure.truth, self._true_density(structure)]))
         return loaded
 
-    def _cut(self, maps: list[gemmi.FloatGrid], truth: gemmi.FloatGrid, rng: np.random.Generator,
-             ) -> tuple[np.ndarray, np.ndarray]:
+    def _true_density(self, structure: PreparedStructure) -> gemmi.FloatGrid:
+        """The map of the measured amplitudes with the true phases."""
+        true = to_complex(np.nan_to_num(structure.data.f), structure.phi_true)
+        return input_maps(structure.data.reflections, true,
+                          InputSpec(self._spec.spacing, self._spec.clip, deviation_radius=0.0))[0]
+
+    def _cut(self, maps: list[gemmi.FloatGrid], truth: list[gemmi.FloatGrid],
+             rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A window at a random place in a random orientation, and its truth."""
         rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()  # uniform
-        centre = truth.unit_cell.orthogonalize(gemmi.Fractional(*rng.random(3)))
+        centre = truth[0].unit_cell.orthogonalize(gemmi.Fractional(*rng.random(3)))
         half = (self._size - 1) / 2 * self._spec.spacing
         start = np.array(centre.tolist()) - rotation @ np.full(3, half)
         shape = (self._size,) * 3
-        x = [sample_window(m, start, shape, self._spec.spacing, rotation) for m in maps]
-        y = sample_window(truth, start, shape, self._spec.spacing, rotation) > 0.5
-        return np.stack(x, axis=-1), y.astype(np.uint8)
+        shown = {id(m): m for m in [*maps, *truth]}  # a map may stand for the starting map, too
+        cut = {key: sample_window(m, start, shape, self._spec.spacing, rotation)
+               for key, m in shown.items()}
+        cut[id(truth[0])] = (cut[id(truth[0])] > 0.5).astype(np.float32)
+        x, y = (np.stack([cut[id(m)] for m in group], axis=-1) for group in (maps, truth))
+        return x, y

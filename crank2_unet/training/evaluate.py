@@ -18,7 +18,8 @@ from ..solvent import cutoff_for, estimate_solvent
 from .dataset import PreparedStructure
 from .metrics import SCORES, Confusion, format_table
 from .parallel import run_all
-from .predictions import predict, prepared_files
+from .dataset import prepared_files
+from .predictions import predict
 
 RADII = (3.0, 4.0, 5.0, 6.0, 8.0)  # Angstrom, of the local deviation
 WORST = 5  # structures named in the report

@@ -39,12 +39,15 @@ class _Graph:
 def to_onnx(model: keras.Model, path: str | Path) -> None:
     """Write a network of :func:`~crank2_unet.training.unet.build_unet` as ONNX.
 
-    Batch normalisation is folded into the convolutions and the two classes into one logit.  The
-    input ``density`` is (n, channels, d, h, w) float32, d, h, w multiples of 8 for four blocks; the
-    output ``solvent_logit`` is (n, d, h, w) float32, the logit of P(solvent).
+    Batch normalisation is folded into the convolutions and the two classes into one logit; a
+    predicted density is left out.  The input ``density`` is (n, channels, d, h, w) float32, d, h, w
+    multiples of 8 for the networks in use; the output ``solvent_logit`` is (n, d, h, w) float32, the
+    logit of P(solvent).
     """
     graph = _Graph()
     x, skips = "density", []
+    if any(layer.name == "stem_conv" for layer in model.layers):
+        x = _normalised_convolution(graph, model, "stem", x)
     blocks = sum(layer.name.startswith("pool") for layer in model.layers) + 1
     for block in range(blocks):
         if block:
@@ -57,21 +60,22 @@ def to_onnx(model: keras.Model, path: str | Path) -> None:
         x = graph.node("Concat", f"decoder{block}_join", x, skips[block], axis=1)
         x = _normalised_convolution(graph, model, f"decoder{block}", x)
     kernel, bias = model.get_layer("logits").get_weights()
-    x = graph.convolution("Conv", "logit", x, _to_onnx_order(kernel[..., [SOLVENT]]
-                                                             - kernel[..., [PROTEIN]]),
-                          bias[[SOLVENT]] - bias[[PROTEIN]])
+    difference = kernel[..., [SOLVENT], :] - kernel[..., [PROTEIN], :]
+    x = graph.convolution("ConvTranspose", "logit", x, _to_onnx_order(difference),
+                          bias[[SOLVENT]] - bias[[PROTEIN]], strides=kernel.shape[:3])
     graph.node("Squeeze", "solvent_logit", x, graph.weight("channel_axis", np.array([1], np.int64)))
     _write(graph, model.input_shape[-1], path)
 
 
 def _normalised_convolution(graph: _Graph, model: keras.Model, name: str, x: str) -> str:
     """Convolution, batch normalisation (by its running means) and ReLU."""
-    kernel, bias = model.get_layer(f"{name}_conv").get_weights()
+    layer = model.get_layer(f"{name}_conv")
+    kernel, bias = layer.get_weights()
     norm = model.get_layer(f"{name}_norm")
     gamma, beta, mean, variance = norm.get_weights()
     scale = gamma / np.sqrt(variance + norm.epsilon)
     x = graph.convolution("Conv", f"{name}_conv", x, _to_onnx_order(kernel * scale),
-                          (bias - mean) * scale + beta, pads=[1] * 6)
+                          (bias - mean) * scale + beta, pads=[1] * 6, strides=layer.strides)
     return graph.node("Relu", f"{name}_relu", x)
 
 

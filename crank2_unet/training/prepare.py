@@ -22,7 +22,9 @@ from ..errors import InputError
 from ..grids import empty_grid, like, resample
 from ..masks import cut_at_fraction, model_mask, soften, variance_weights
 from ..modification import modify_density
+from ..network import SolventNet
 from ..phases import map_correlation, mean_phase_error
+from ..pipeline import unet_weights
 from ..reflections import Reflections
 from ..sad import other_hand, phase_sad
 from ..simulation import SimulatedSad, simulate_sad
@@ -54,11 +56,13 @@ class Preparation:
 def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: str = "train",
             limit: int | None = None, variants: int = 1, later_cycles: int = 1, seed: int = 0,
             workers: int = 1, scheduler: str | None = None, both_hands: bool = False,
-            largest_volume: float = LARGEST_VOLUME) -> Preparation:
+            largest_volume: float = LARGEST_VOLUME, masks_of: str | Path | None = None,
+            first_variant: int = 0) -> Preparation:
     """Write one ``<code>_<variant>.npz`` for each structure of a split and each variant.
 
     Files that exist are kept; failures are reported, not fatal.  The content of a file depends on
-    seed, code, variant, ``later_cycles`` and ``both_hands`` only, not on the other structures.
+    seed, code, variant, ``later_cycles``, ``both_hands`` and ``masks_of`` only, not on the other
+    structures.
 
     Parameters
     ----------
@@ -74,6 +78,9 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     both_hands : phase with the other hand of the sites, too; it takes twice the time, and the rest
         of the file is the same.
     largest_volume : of the cell, cubic Angstrom.
+    masks_of : model card of a network whose masks make the later maps; default: classical masks and
+        damaged true ones.  A network learns best from the mistakes of one like it.
+    first_variant : number of the first experiment, to add others to a folder.
 
     Raises
     ------
@@ -82,29 +89,33 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     out = Path(out)
     jobs = {f"{row['code']}_{variant}": (row, variant)
             for row in _choose(index_csv, split, limit, seed, largest_volume)
-            for variant in range(variants)}
+            for variant in range(first_variant, first_variant + variants)}
     out.mkdir(parents=True, exist_ok=True)
+    card = masks_of and str(Path(masks_of).resolve())
     missing = [name for name in jobs if not (out / f"{name}.npz").exists()]
     failures = {}
     if missing:
         _, failures = run_all(_write, {name: (*jobs[name], str(Path(folder).resolve()), str(
-            (out / f"{name}.npz").resolve()), seed, later_cycles, both_hands) for name in missing},
+            (out / f"{name}.npz").resolve()), seed, later_cycles, both_hands, card)
+            for name in missing},
             workers, scheduler)
     return Preparation(len(missing) - len(failures), len(jobs) - len(missing), failures)
 
 
 def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cycles: int,
-           both_hands: bool) -> None:
+           both_hands: bool, card: str | None) -> None:
     """Prepare and write one file, which appears only when it is complete."""
     coordinates = Path(folder) / f"{row['code']}.cif.gz"
-    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands)
+    net = card and SolventNet.load(card, "cpu", threads=1)
+    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands, net)
     with open(f"{path}.part", "wb") as file:
         np.savez(file, **arrays)
     os.replace(f"{path}.part", path)
 
 
 def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
-                      later_cycles: int, both_hands: bool = False) -> dict:
+                      later_cycles: int, both_hands: bool = False, net: SolventNet | None = None,
+                      ) -> dict:
     """The arrays of one prepared file.
 
     Parameters
@@ -114,6 +125,7 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     variant, seed : choose the experiment.
     later_cycles : number of maps from later cycles of density modification.
     both_hands : add the map of the other hand.
+    net : network whose masks make the later maps.
 
     Returns
     -------
@@ -137,7 +149,7 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     start = phased.coefficients
     data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
     maps = [_Map(0, start, phased.phi, phased.fom)]
-    maps += [_later_map(data, truth, float(row["solvent"]), rng) for _ in range(later_cycles)]
+    maps += [_later_map(data, truth, float(row["solvent"]), rng, net) for _ in range(later_cycles)]
     return {
         "code": row["code"], "variant": variant, "n_residues": int(row["n_residues"]),
         "solvent_matthews": float(row["solvent"]), "settings": json.dumps(asdict(settings)),
@@ -181,13 +193,16 @@ class _Map(NamedTuple):
 
 
 def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
-               rng: np.random.Generator) -> _Map:
-    """A map of 1 to 6 cycles of density modification, half the time with the classical mask.
+               rng: np.random.Generator, net: SolventNet | None) -> _Map:
+    """A map of 1 to 6 cycles of density modification.
 
-    The other half stands for the masks of a network: the true one with smooth errors.
+    Without a network, half the time with the classical mask, otherwise with what stands for masks
+    of a network: the true one with smooth errors.
     """
     cycles = int(rng.integers(1, 7))
-    if rng.random() < 0.5:
+    if net:
+        weights = unet_weights(data, net, solvent_content)
+    elif rng.random() < 0.5:
         weights = variance_weights(solvent_content, radius=rng.uniform(4.0, 8.0))
     else:
         damaged = soften(_damage(truth, rng), 1.0)

@@ -24,7 +24,7 @@ from .dataset import PreparedStructure
 from .evaluate import bin_name
 from .metrics import format_table
 from .parallel import run_all
-from .predictions import prepared_files
+from .dataset import prepared_files
 
 FEATURES = ("logit_spread", "region_contrast", "region_step", "agreement", "contrast", "skewness")
 HAND_FEATURES = (*FEATURES, *(f"modified_{name}" for name in FEATURES), "f_correlation")

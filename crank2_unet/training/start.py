@@ -33,7 +33,9 @@ def load_onnx_weights(model: keras.Model, path: str | Path, windows: np.ndarray)
     weights = {w.name: numpy_helper.to_array(w) for w in onnx.load(str(path)).graph.initializer}
     try:
         for layer in model.layers:
-            if isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)):
+            # a predicted density is not in the file, and is learnt anew
+            if isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)) \
+                    and layer.name != "true":
                 layer.set_weights(_weights_of(layer.name, weights))
         norms = [layer for layer in model.layers
                  if isinstance(layer, keras.layers.BatchNormalization)]
@@ -52,9 +54,9 @@ def _weights_of(name: str, weights: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Kernel and bias of a layer in Keras order; see ``export._to_onnx_order``."""
     if name == "logits":  # one logit in the file, the difference of the two of the network
         kernel, bias = weights["logit_kernel"], weights["logit_bias"]
-        sign = np.zeros((2, 1))
-        sign[[SOLVENT, PROTEIN]] = [[0.5], [-0.5]]
-        kernel, bias = sign[:, :, None, None, None] * kernel, sign[:, 0] * bias
+        sign = np.zeros(2)
+        sign[[SOLVENT, PROTEIN]] = 0.5, -0.5
+        kernel, bias = sign[:, None, None, None] * kernel, sign * bias
     else:
         kernel, bias = weights[f"{name}_kernel"], weights[f"{name}_bias"]
     return [kernel.transpose(2, 3, 4, 1, 0), bias]

@@ -30,7 +30,7 @@ from .log import plot, read_rows, write_rows
 from .metrics import Confusion
 from .prefetch import prefetched
 from .start import load_onnx_weights
-from .unet import COMPACT_FILTERS, SOLVENT, build_unet, keras
+from .unet import PROTEIN, SOLVENT, build_unet, keras
 
 _log = logging.getLogger(__name__)
 # Three poolings leave 2x2x2 points of a window of 16.  There oneDNN's bfloat16 gradient of a
@@ -45,20 +45,23 @@ class TrainConfig:
     training: str  # folder of prepared structures to learn from
     validation: str  # folder of other prepared structures, to validate on
     output: str  # folder for checkpoint and log
-    input: InputSpec = InputSpec()
+    input: InputSpec = InputSpec(start_map=True)
     steps: int = 0  # length of the training in steps: reproducible
     minutes: float = 0.0  # or length of the training by the clock
     window: int = 48  # points along an edge, as in the paper
-    filters: int = COMPACT_FILTERS  # features of the first block; 24 in the paper
-    batch_size: int = 4  # windows in a step
-    rate: float = 2e-3  # highest learning rate; 3e-3 suits batches of 8
+    filters: int = 32  # features of the first block; 24 in the paper
+    blocks: int = 3  # encoding blocks; 4 in the paper
+    stem: int = 2  # window points along an axis that become one before the blocks; 1 in the paper
+    density_loss: float = 0.2  # weight of the squared error of the true density; 0: not predicted
+    batch_size: int = 8  # windows in a step
+    rate: float = 3e-3  # highest learning rate; 2e-3 suits batches of 4
     warm_up: float = 0.05  # share of the training in which the rate rises
     weight_decay: float = 0.01  # of AdamW, times the rate
     clip_norm: float = 1.0  # largest norm of the gradient; keeps the first steps in hand
     average: float = 0.995  # decay of the averaged weights, the ones used: the last 200 steps
     report_every: int = 100  # steps between validations, checkpoints and lines of the log
     validation_windows: int = 96  # each from another map, always the same ones
-    precision: str = "mixed_bfloat16"  # 1.1 to 1.4 times faster on CPUs with bfloat16; or float32
+    precision: str = "float32"  # or mixed_bfloat16: 1.4 times faster on some CPUs, slower on others
     ahead: int = 32  # batches prepared ahead by another process; 0: none, no other process
     seed: int = 1  # of the initial weights and the windows
     deterministic: bool = False  # only deterministic operations (TensorFlow), which can be slower
@@ -104,12 +107,13 @@ class Trainer:
         if config.deterministic and keras.backend.backend() == "tensorflow":
             import tensorflow
             tensorflow.config.experimental.enable_op_determinism()
-        self.model = build_unet(config.input.channels, config.filters, precision=config.precision)
+        self.model = build_unet(config.input.channels, config.filters, config.blocks, config.stem,
+                                config.density_loss > 0, precision=config.precision)
         self.model.compile(
             keras.optimizers.AdamW(config.rate, config.weight_decay,
                                    global_clipnorm=config.clip_norm),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            partial(_loss, density_weight=config.density_loss),
+            metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
             jit_compile=keras.backend.backend() == "jax")  # XLA is 16 times slower on TF CPUs
         self.model.optimizer.build(self.model.trainable_variables)
         self.average = self.model.get_weights()
@@ -149,7 +153,7 @@ class Trainer:
         self.model.set_weights(self.average)
         logits = [window_logits(self.model, x) for x, _ in batches]
         self.model.set_weights(current)
-        return scores(np.concatenate(logits), np.concatenate([y for _, y in batches]))
+        return scores(np.concatenate(logits), np.concatenate([y[..., 0] for _, y in batches]))
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; a crash while writing leaves the one before."""
@@ -177,17 +181,36 @@ class Trainer:
             self.step, self.minutes = int(file["step"]), float(file["minutes"])
 
 
+def _loss(truth, found, density_weight: float):
+    """Cross-entropy of the solvent mask (nats) and, weighted, the squared error of the density."""
+    loss = keras.ops.mean(keras.losses.binary_crossentropy(
+        truth[..., :1], _solvent_logit(found)[..., None], from_logits=True))
+    if density_weight:
+        loss += density_weight * keras.ops.mean(keras.ops.square(found[..., 2] - truth[..., 1]))
+    return loss
+
+
+def _accuracy(truth, found):
+    """Share of the points on the right side."""
+    solvent = keras.ops.cast(_solvent_logit(found) > 0, truth.dtype)
+    return keras.ops.mean(keras.ops.cast(solvent == truth[..., 0], "float32"))
+
+
+def _solvent_logit(found):
+    return found[..., SOLVENT] - found[..., PROTEIN]
+
+
 def window_logits(model: keras.Model, x: np.ndarray) -> np.ndarray:
     """Logit of P(solvent), (n, d, h, w), of windows (n, d, h, w, channels)."""
-    logits = keras.ops.convert_to_numpy(model.predict_on_batch(x))
-    return logits[..., SOLVENT] - logits[..., 1 - SOLVENT]
+    return _solvent_logit(keras.ops.convert_to_numpy(model.predict_on_batch(x)))
 
 
 def load_network(checkpoint: str | Path) -> tuple[keras.Model, TrainConfig]:
     """Network in single precision, with averaged weights, and settings of a checkpoint."""
     with np.load(checkpoint) as file:
         config = TrainConfig.from_json(str(file["config"]))
-        model = build_unet(config.input.channels, config.filters)
+        model = build_unet(config.input.channels, config.filters, config.blocks, config.stem,
+                           config.density_loss > 0)
         model.set_weights(_group(file, "average"))
     return model, config
 
