@@ -33,20 +33,17 @@ class InputSpec:
     deviation_radius : radius, Angstrom, of the local standard deviation of the uncut map, the
         second channel; it carries the contrast of the reflections beyond 2 * spacing.  0: none.
         It is given as 5 * (deviation / mean - 1), which is about as large as the density.
-    start_map : show the map of the starting phases beside the current one, in the same way.  What
-        density modification has made of a map is partly its own mask; the start knows no mask.
     revision : of this module; a network needs the inputs that it was trained on.
     """
 
     spacing: float = 1.2
     clip: float = 4.0
     deviation_radius: float = 3.0
-    start_map: bool = False
     revision: int = REVISION
 
     @property
     def channels(self) -> int:
-        return (1 + (self.deviation_radius > 0)) * (1 + self.start_map)
+        return 2 if self.deviation_radius > 0 else 1
 
 
 def normalise(density: gemmi.FloatGrid, clip: float) -> gemmi.FloatGrid:
@@ -60,7 +57,7 @@ def normalise(density: gemmi.FloatGrid, clip: float) -> gemmi.FloatGrid:
 
 
 def input_maps(reflections: Reflections, coefficients: np.ndarray, spec: InputSpec,
-               start: np.ndarray | None = None) -> list[gemmi.FloatGrid]:
+               ) -> list[gemmi.FloatGrid]:
     """The network's input channels as maps over the cell.
 
     Parameters
@@ -68,23 +65,12 @@ def input_maps(reflections: Reflections, coefficients: np.ndarray, spec: InputSp
     reflections : complete list of n reflections.
     coefficients : (n,) complex map coefficients on any scale.
     spec : see :class:`InputSpec`.
-    start : (n,) complex coefficients of the map of the starting phases, looked at only if ``spec``
-        asks for that map; default: the map is the first itself.
 
     Returns
     -------
-    Normalised density cut at 2 * spacing and, if asked for, the local deviation of the uncut one;
-    then, if asked for, those of the starting map.  Each map has its own grid.
+    Normalised density cut at 2 * spacing and, if asked for, the local deviation of the uncut one.
+    Each map has its own grid.
     """
-    maps = _maps_of(reflections, coefficients, spec)
-    if not spec.start_map:
-        return maps
-    return maps + (maps if start is None else _maps_of(reflections, start, spec))
-
-
-def _maps_of(reflections: Reflections, coefficients: np.ndarray, spec: InputSpec,
-             ) -> list[gemmi.FloatGrid]:
-    """Density and local deviation of one map."""
     # a third of d_min keeps linear interpolation between grid points harmless
     limit = 2.0 * spec.spacing
     whole = None

@@ -83,8 +83,7 @@ def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> R
     """
     def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
         coefficients = structure_factors(density, data.reflections)
-        start = None if cycle == 1 else data.coefficients
-        logits = solvent_logits(data.reflections, coefficients, density, net, start=start)
+        logits = solvent_logits(data.reflections, coefficients, density, net)
         return region_weights(logits, solvent_content)
     return weights
 
@@ -116,19 +115,16 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
     hl = hl_from_phi_fom(phi, fom, reflections.allowed_phase)
     modified = modify_density(replace(data, hl=hl), unet_weights(data, net, solvent_content),
                               _HAND_CYCLES)
-    features, _ = features_of_map(reflections, modified.next_coefficients, net, data.coefficients)
+    features, _ = features_of_map(reflections, modified.next_coefficients, net)
     return {**first, **{f"modified_{name}": value for name, value in features.items()},
             "f_correlation": modified.cycles[-1].f_correlation}
 
 
 def features_of_map(reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
-                    start: np.ndarray | None = None) -> tuple[dict[str, float], gemmi.FloatGrid]:
-    """Features of a map (:func:`~crank2_unet.quality.map_features`) and its logits.
-
-    ``start`` is the starting map, if this is a later one.
-    """
+                    ) -> tuple[dict[str, float], gemmi.FloatGrid]:
+    """Features of a map (:func:`~crank2_unet.quality.map_features`) and its logits."""
     density = density_map(reflections, coefficients, reflections.d_min / 3)
-    logits = solvent_logits(reflections, coefficients, density, net, start=start)
+    logits = solvent_logits(reflections, coefficients, density, net)
     return map_features(density, logits), logits
 
 

@@ -19,7 +19,7 @@ from .windows import Stitcher, plan_windows
 
 def solvent_logits(reflections: Reflections, coefficients: np.ndarray, grid: gemmi.FloatGrid,
                    net: SolventNet, progress: Callable[[int, int], None] | None = None,
-                   start: np.ndarray | None = None) -> gemmi.FloatGrid:
+                   ) -> gemmi.FloatGrid:
     """Logit of P(solvent) by the network, exactly symmetric, on a grid of choice.
 
     The asymmetric unit is covered by Cartesian windows that overlap and are blended; symmetry
@@ -31,14 +31,13 @@ def solvent_logits(reflections: Reflections, coefficients: np.ndarray, grid: gem
     grid : its cell, symmetry and points are those of the result; its values are not used.
     net : see :class:`~crank2_unet.network.SolventNet`.
     progress : called with (windows done, windows in all).
-    start : (n,) complex coefficients of the starting map, if ``coefficients`` are of a later one.
 
     Returns
     -------
     Map of calibrated logits; > 0 where solvent is more probable than protein.
     """
     spec = net.card.input
-    maps = input_maps(reflections, coefficients, spec, start)
+    maps = input_maps(reflections, coefficients, spec)
     unit = asymmetric_unit(grid)
     points = np.argwhere(unit) / grid.shape @ np.array(grid.unit_cell.orth.mat.tolist()).T
     plan = plan_windows(points, spec.spacing, net.card.margin, net.card.window)

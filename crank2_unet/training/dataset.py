@@ -126,9 +126,6 @@ class WindowSource:
     therefore taken in blocks: the maps of a block are loaded once, and every step of the block
     draws from all of them.
 
-    Where the network sees the starting map beside the current one, a later map in four is shown as
-    if it were the first: programs may know of no other.
-
     Parameters
     ----------
     folder : folder of prepared ``*.npz`` files.
@@ -144,7 +141,6 @@ class WindowSource:
     # 16 maps serve 32 steps: with batches of 8, a map gives 16 windows before the next 16 are read
     _MAPS = 16
     _STEPS = 32
-    _ALONE = 0.25  # share of later maps without the starting map
 
     def __init__(self, folder: str | Path, spec: InputSpec, size: int, seed: int):
         self.files = prepared_files(folder)
@@ -175,11 +171,9 @@ class WindowSource:
             epoch, place = divmod(number, len(self.files))
             order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self.files))
             structure = PreparedStructure.read(self.files[order[place]])
-            rng = np.random.default_rng((self._seed, 2, number))
-            which = rng.integers(len(structure.coefficients))
-            alone = structure.cycle[which] == 0 or rng.random() < self._ALONE
-            maps = input_maps(structure.data.reflections, structure.coefficients[which], self._spec,
-                              None if alone else structure.coefficients[0])
+            which = np.random.default_rng((self._seed, 2, number)).integers(
+                len(structure.coefficients))
+            maps = input_maps(structure.data.reflections, structure.coefficients[which], self._spec)
             loaded.append((maps, [structure.truth, self._true_density(structure)]))
         return loaded
 
@@ -197,9 +191,7 @@ class WindowSource:
         half = (self._size - 1) / 2 * self._spec.spacing
         start = np.array(centre.tolist()) - rotation @ np.full(3, half)
         shape = (self._size,) * 3
-        shown = {id(m): m for m in [*maps, *truth]}  # a map may stand for the starting map, too
-        cut = {key: sample_window(m, start, shape, self._spec.spacing, rotation)
-               for key, m in shown.items()}
-        cut[id(truth[0])] = (cut[id(truth[0])] > 0.5).astype(np.float32)
-        x, y = (np.stack([cut[id(m)] for m in group], axis=-1) for group in (maps, truth))
+        x, y = (np.stack([sample_window(m, start, shape, self._spec.spacing, rotation)
+                          for m in group], axis=-1) for group in (maps, truth))
+        y[..., 0] = y[..., 0] > 0.5
         return x, y

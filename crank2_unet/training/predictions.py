@@ -18,8 +18,7 @@ def predict(structure: PreparedStructure, number: int, net: SolventNet,
     -------
     Calibrated solvent logits (n,) and the truth (n,), true = solvent.
     """
-    start = structure.coefficients[0] if structure.cycle[number] else None
     logits = solvent_logits(structure.data.reflections, structure.coefficients[number],
-                            structure.truth, net, start=start)
+                            structure.truth, net)
     unit = asymmetric_unit(structure.truth)
     return logits.array[unit], structure.truth.array[unit] > 0.5

@@ -45,7 +45,7 @@ class TrainConfig:
     training: str  # folder of prepared structures to learn from
     validation: str  # folder of other prepared structures, to validate on
     output: str  # folder for checkpoint and log
-    input: InputSpec = InputSpec(start_map=True)
+    input: InputSpec = InputSpec()
     steps: int = 0  # length of the training in steps: reproducible
     minutes: float = 0.0  # or length of the training by the clock
     window: int = 48  # points along an edge, as in the paper
