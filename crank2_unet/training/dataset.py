@@ -119,6 +119,11 @@ def prepared_files(folder: str | Path, limit: int | None = None, seed: int = 0) 
     return [files[i] for i in sorted(chosen)]
 
 
+def _either(rng: np.random.Generator, count: int) -> int:
+    """The first of a number of maps half of the time, or one of the later ones, if there are any."""
+    return int(rng.integers(1, count)) if count > 1 and rng.random() < 0.5 else 0
+
+
 class WindowSource:
     """Batches of windows as a pure function of (seed, step), so that training can be resumed.
 
@@ -171,8 +176,8 @@ class WindowSource:
             epoch, place = divmod(number, len(self.files))
             order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self.files))
             structure = PreparedStructure.read(self.files[order[place]])
-            which = np.random.default_rng((self._seed, 2, number)).integers(
-                len(structure.coefficients))
+            which = _either(np.random.default_rng((self._seed, 2, number)),
+                            len(structure.coefficients))
             maps = input_maps(structure.data.reflections, structure.coefficients[which], self._spec)
             loaded.append((maps, [structure.truth, self._true_density(structure)]))
         return loaded
