@@ -79,7 +79,7 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
         of the file is the same.
     largest_volume : of the cell, cubic Angstrom.
     masks_of : model card of a network whose masks make the later maps; default: classical masks and
-        damaged true ones.  A network learns best from the mistakes of one like it.
+        damaged true ones.
     first_variant : number of the first experiment, to add others to a folder.
 
     Raises
