@@ -122,8 +122,8 @@ class Content:
 def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
                 choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None,
                 report: bool = True, pictures: bool = False) -> dict:
-    """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, mask.mtz, result.json
-    and, if wanted, report.html, and returns the result.
+    """Segment the map of an MTZ file; writes mask.ccp4, probability.ccp4, flat.ccp4, mask.mtz,
+    result.json and, if wanted, report.html, and returns the result.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
             judgement = judge(found, given, net, composition)
         with clock.stage("write"):
             _write_masks(stage, given, found)
-        outputs = {"mask": "mask.ccp4", "probability": "probability.ccp4",
+        outputs = {"mask": "mask.ccp4", "probability": "probability.ccp4", "flat": "flat.ccp4",
                    "mask_coefficients": "mask.mtz"}
         result = common("segment", given, net, clock, warnings, outputs) | {
             "solvent_content": found.solvent.to_json(), "mask": describe_mask(found), **judgement}
@@ -303,6 +303,7 @@ def judge(found: Segmentation, given: Input, net: SolventNet, composition: Compo
 def _write_masks(stage: Path, given: Input, found: Segmentation) -> None:
     write_map(found.mask, stage / "mask.ccp4")
     write_map(found.probability, stage / "probability.ccp4")
+    write_map(found.flat, stage / "flat.ccp4")
     reflections = given.data.reflections
     coefficients = structure_factors(found.mask, reflections)
     write_mtz(stage / "mask.mtz", given.file, reflections, {

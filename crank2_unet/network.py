@@ -18,6 +18,7 @@ from .solvent import CutoffDistribution
 
 _log = logging.getLogger(__name__)
 DEFAULT_CARD = "solvent.json"
+KINDS = ("solvent", "flat")  # of the logits, in their order
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class ModelCard:
     name, version, sha256 : of the model; ``sha256`` is that of the ONNX file ``onnx``.
     input : how maps are presented.
     window, margin : largest window and points of context at each side, in window points.
-    scale, offset : calibration, P(solvent) = 1 / (1 + exp(-(scale * logit + offset))).
+    scale, offset : (2,) calibration of P(solvent) and P(flat density),
+        1 / (1 + exp(-(scale * logit + offset))).
     cutoffs : distribution of the logit cutoff that reproduces the true solvent content.
     d_min_range : resolution limits, Angstrom, of the training maps.
     point_groups : of the training crystals; empty if the card does not say.
@@ -46,8 +48,8 @@ class ModelCard:
     input: InputSpec
     window: int
     margin: int
-    scale: float
-    offset: float
+    scale: np.ndarray
+    offset: np.ndarray
     cutoffs: CutoffDistribution
     d_min_range: tuple
     point_groups: tuple
@@ -75,10 +77,13 @@ class ModelCard:
             if spec.revision != REVISION:
                 raise ModelError(f"{path.name} needs input of revision {spec.revision}, this program "
                                  f"makes revision {REVISION}. Use the model that came with it.")
+            if not set(KINDS) <= set(card["calibration"]):
+                raise ModelError(f"{path.name} is of a network that does not tell flat density, as "
+                                 "up to version 0.2.0. Use the packaged model or train another.")
             return cls(path, card["name"], card["version"], onnx, digest,
                        spec, card["window"]["size"], card["window"]["margin"],
-                       card["calibration"]["scale"],
-                       card["calibration"]["offset"],
+                       *(np.array([card["calibration"][kind][name] for kind in KINDS], np.float32)
+                         for name in ("scale", "offset")),
                        CutoffDistribution.from_json(card["cutoff_distribution"]),
                        tuple(card["training"]["d_min_range"]),
                        tuple(card["training"].get("point_groups", ())),
@@ -134,7 +139,7 @@ class SolventNet:
         return net
 
     def logits(self, windows: np.ndarray) -> np.ndarray:
-        """Calibrated logit of P(solvent).
+        """Calibrated logits of P(solvent) and of P(the true density is flat here).
 
         Parameters
         ----------
@@ -142,10 +147,11 @@ class SolventNet:
 
         Returns
         -------
-        (n, x, y, z) float32.
+        (n, 2, x, y, z) float32, in the order of ``KINDS``.
         """
         raw = self._session.run(None, {self._session.get_inputs()[0].name: windows})[0]
-        return self.card.scale * raw + self.card.offset
+        scale, offset = (values[:, None, None, None] for values in (self.card.scale, self.card.offset))
+        return scale * raw + offset
 
     def self_test(self) -> None:
         """Predict the seeded window of the card and compare.

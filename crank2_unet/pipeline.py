@@ -1,4 +1,4 @@
-"""The whole flow on one page: phased data -> map -> P(solvent) -> solvent content -> mask -> map.
+"""The whole flow on one page: phased data -> map -> logits -> solvent content -> mask -> map.
 
 Nothing here reads or writes files; :mod:`crank2_unet.jobs` does, around these functions.
 """
@@ -20,7 +20,7 @@ from .network import SolventNet
 from .phases import hl_from_phi_fom, phi_fom_from_hl
 from .quality import MapQuality, map_features
 from .reflections import Reflections
-from .segmentation import probability, probability_with_mean, solvent_logits
+from .segmentation import map_logits, probability, probability_with_mean
 from .solvent import SolventEstimate, estimate_solvent
 
 Progress = Callable[[int, int], None]
@@ -41,6 +41,7 @@ class Segmentation:
     ----------
     density : the map that was segmented.
     probability : P(solvent) by the network, in [0, 1].
+    flat : P(the true density is flat) by the network, in [0, 1]: for density modification.
     mask : 1 = solvent, 0 = protein; its mean is the solvent content.
     solvent : the estimate of the solvent content and how it came about.
     quality : of the map; None if the model card cannot tell.
@@ -48,6 +49,7 @@ class Segmentation:
 
     density: gemmi.FloatGrid
     probability: gemmi.FloatGrid
+    flat: gemmi.FloatGrid
     mask: gemmi.FloatGrid
     solvent: SolventEstimate
     quality: MapQuality | None
@@ -66,14 +68,14 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     progress : called with (windows done, windows in all).
     """
     density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
-    logits = solvent_logits(data.reflections, data.coefficients, density, net, progress)
+    logits = map_logits(data.reflections, data.coefficients, density, net, progress)
     options = [] if composition is None else matthews_options(
-        composition, logits.unit_cell, logits.spacegroup, data.reflections.d_min)
-    solvent = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs, options,
-                               solvent_content)
-    mask = cut_at_fraction(logits, solvent.value, lowest=False)
-    quality = net.card.quality and net.card.quality.judge(map_features(density, logits))
-    return Segmentation(density, probability(logits), mask, solvent, quality)
+        composition, density.unit_cell, density.spacegroup, data.reflections.d_min)
+    solvent = estimate_solvent(logits.solvent.array[asymmetric_unit(density)], net.card.cutoffs,
+                               options, solvent_content)
+    mask = cut_at_fraction(logits.solvent, solvent.value, lowest=False)
+    quality = net.card.quality and net.card.quality.judge(map_features(density, logits.solvent))
+    return Segmentation(density, *map(probability, logits), mask, solvent, quality)
 
 
 def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> RegionWeights:
@@ -83,14 +85,14 @@ def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> R
     """
     def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
         coefficients = structure_factors(density, data.reflections)
-        logits = solvent_logits(data.reflections, coefficients, density, net)
-        return region_weights(logits, solvent_content)
+        logits = map_logits(data.reflections, coefficients, density, net)
+        return region_weights(logits.flat, solvent_content)
     return weights
 
 
 def region_weights(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.FloatGrid:
-    """Weights of the solvent region, in [0, 1], from logits of P(solvent); their mean is the solvent
-    content."""
+    """Weights of the solvent region, in [0, 1], from logits of P(flat density); their mean is the
+    solvent content."""
     return soften(probability_with_mean(logits, solvent_content), _BLUR)
 
 
@@ -122,9 +124,9 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
 
 def features_of_map(reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
                     ) -> tuple[dict[str, float], gemmi.FloatGrid]:
-    """Features of a map (:func:`~crank2_unet.quality.map_features`) and its logits."""
+    """Features of a map (:func:`~crank2_unet.quality.map_features`) and its logits of P(solvent)."""
     density = density_map(reflections, coefficients, reflections.d_min / 3)
-    logits = solvent_logits(reflections, coefficients, density, net)
+    logits = map_logits(reflections, coefficients, density, net).solvent
     return map_features(density, logits), logits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable, NamedTuple
 
 import gemmi
 import numpy as np
@@ -17,10 +17,21 @@ from .reflections import Reflections
 from .windows import Stitcher, plan_windows
 
 
-def solvent_logits(reflections: Reflections, coefficients: np.ndarray, grid: gemmi.FloatGrid,
-                   net: SolventNet, progress: Callable[[int, int], None] | None = None,
-                   ) -> gemmi.FloatGrid:
-    """Logit of P(solvent) by the network, exactly symmetric, on a grid of choice.
+class Regions(NamedTuple):
+    """Something of the regions that the network tells apart: logits, truth.
+
+    Solvent is what the model of the protein leaves free; flat is density without features, which
+    bulk solvent has, but not ordered water, and which the protein has where it is disordered.  Masks
+    and solvent contents go by the first, density modification by the second.
+    """
+
+    solvent: Any
+    flat: Any
+
+
+def map_logits(reflections: Reflections, coefficients: np.ndarray, grid: gemmi.FloatGrid,
+               net: SolventNet, progress: Callable[[int, int], None] | None = None) -> Regions:
+    """Maps of calibrated logits by the network, exactly symmetric, on a grid of choice.
 
     The asymmetric unit is covered by Cartesian windows that overlap and are blended; symmetry
     carries the result over the rest of the cell.
@@ -32,26 +43,25 @@ def solvent_logits(reflections: Reflections, coefficients: np.ndarray, grid: gem
     net : see :class:`~crank2_unet.network.SolventNet`.
     progress : called with (windows done, windows in all).
 
-    Returns
-    -------
-    Map of calibrated logits; > 0 where solvent is more probable than protein.
     """
     spec = net.card.input
     maps = input_maps(reflections, coefficients, spec)
     unit = asymmetric_unit(grid)
     points = np.argwhere(unit) / grid.shape @ np.array(grid.unit_cell.orth.mat.tolist()).T
     plan = plan_windows(points, spec.spacing, net.card.margin, net.card.window)
-    stitcher = Stitcher(plan)
+    stitchers = Regions(Stitcher(plan), Stitcher(plan))
     for first in range(0, len(plan.starts), net.batch):
         starts = plan.starts[first:first + net.batch]
         windows = np.stack([[sample_window(m, plan.corner(s), plan.shape, spec.spacing)
                              for m in maps] for s in starts])
-        for start, logits in zip(starts, net.logits(windows)):
-            stitcher.add(start, logits)
+        for start, found in zip(starts, net.logits(windows)):
+            for stitcher, logits in zip(stitchers, found):
+                stitcher.add(start, logits)
         if progress:
             progress(first + len(starts), len(plan.starts))
-    values = map_coordinates(stitcher.mean(), ((points - plan.origin) / plan.spacing).T, order=1)
-    return _spread_by_symmetry(grid, unit, values)
+    places = ((points - plan.origin) / plan.spacing).T
+    return Regions(*(_spread_by_symmetry(grid, unit, map_coordinates(stitcher.mean(), places, order=1))
+                    for stitcher in stitchers))
 
 
 def _spread_by_symmetry(grid: gemmi.FloatGrid, unit: np.ndarray, values: np.ndarray,
@@ -67,12 +77,12 @@ def _spread_by_symmetry(grid: gemmi.FloatGrid, unit: np.ndarray, values: np.ndar
 
 
 def probability(logits: gemmi.FloatGrid) -> gemmi.FloatGrid:
-    """P(solvent) in [0, 1] from its logits."""
+    """Probability in [0, 1] from its logits."""
     return like(logits, expit(logits.array))
 
 
 def probability_with_mean(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.FloatGrid:
-    """P(solvent), its logits shifted so that the mean over the crystal is the solvent content.
+    """Probability, its logits shifted so that the mean over the crystal is the solvent content.
 
     Region weights of density modification need the right total: too little solvent hurts.
     """

@@ -53,20 +53,18 @@ def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6,
 
 
 def write_toy_network(path: Path, slope: float, offset: float) -> str:
-    """Network whose logit is ``offset - slope * local deviation``; returns its sha256."""
+    """Network both of whose logits are ``offset - slope * local deviation``; returns its sha256."""
     from onnx import TensorProto, checker, helper, numpy_helper, save
 
-    kernel = np.array([0.0, -slope], np.float32).reshape(1, 2, 1, 1, 1)
+    kernel = np.array([[0.0, -slope]] * 2, np.float32).reshape(2, 2, 1, 1, 1)
     weights = [numpy_helper.from_array(kernel, "kernel"),
-               numpy_helper.from_array(np.array([offset], np.float32), "bias"),
-               numpy_helper.from_array(np.array([1], np.int64), "axis")]
-    nodes = [helper.make_node("Conv", ["density", "kernel", "bias"], ["one"]),
-             helper.make_node("Squeeze", ["one", "axis"], ["logit"])]
+               numpy_helper.from_array(np.array([offset] * 2, np.float32), "bias")]
+    nodes = [helper.make_node("Conv", ["density", "kernel", "bias"], ["logits"])]
     size = ["d", "h", "w"]
     graph = helper.make_graph(
         nodes, "toy",
         [helper.make_tensor_value_info("density", TensorProto.FLOAT, ["n", 2, *size])],
-        [helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["n", *size])], weights)
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2, *size])], weights)
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
     checker.check_model(model)
     save(model, str(path))

@@ -102,7 +102,8 @@ def test_benchmark_reports_sets_and_failures(sad, tmp_path):
                            workers=0, radii=(3.0, 5.0), blurs=(1.0,))
     result = report["sets"]["toy@2.5"]
     assert result["d_min"] == 2.5 and result["solvent_true"] == 0.7
-    assert set(result["methods"]) == {"start", "variance", "best variance", "unet", "true mask"}
+    assert set(result["methods"]) == {"start", "variance", "best variance", "unet", "true mask",
+                                      "flat mask"}
     assert len(result["variances"]) == 2
     best = result["methods"]["best variance"]
     tried = [*result["variances"], result["methods"]["variance"]]

@@ -28,8 +28,9 @@ def sets(*errors):
     """Results of data sets; ``errors``: phase error of variance, best variance and network."""
     return {f"set{i}": {"share": 0.5 if i else None, "methods": {
         method: {"phase_error": error, "cc": 1 - error / 100}
-        for method, error in zip(("variance", "best variance", "unet", "start", "true mask"),
-                                 (*row, 70.0, 30.0))}} for i, row in enumerate(errors)}
+        for method, error in zip(("variance", "best variance", "unet", "start", "true mask",
+                                  "flat mask"),
+                                 (*row, 70.0, 30.0, 25.0))}} for i, row in enumerate(errors)}
 
 
 def test_summary_counts_by_phase_error():

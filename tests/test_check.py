@@ -19,19 +19,20 @@ def card(tmp_path):
 
     shape = ["n", 2, "x", "y", "z"]
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("ReduceMean", ["density"], ["logit"], axes=[1], keepdims=0)], "toy",
+        [onnx.helper.make_node("Identity", ["density"], ["logits"])], "toy",
         [onnx.helper.make_tensor_value_info("density", onnx.TensorProto.FLOAT, shape)],
-        [onnx.helper.make_tensor_value_info("logit", onnx.TensorProto.FLOAT, ["n", "x", "y", "z"])])
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, shape)])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)],
                                    ir_version=8)
     (tmp_path / "toy.onnx").write_bytes(model.SerializeToString())
     test_shape = [2, 16, 16, 16]
-    values = self_test_values(lambda windows: windows.mean(axis=1), 1, test_shape)
+    values = self_test_values(lambda windows: windows, 1, test_shape)
     content = {
         "name": "toy", "version": "9.8", "file": "toy.onnx",
         "sha256": hashlib.sha256((tmp_path / "toy.onnx").read_bytes()).hexdigest(),
         "input": {"spacing": 1.2, "clip": 4.0, "deviation_radius": 3.0},
-        "window": {"size": 16, "margin": 4}, "calibration": {"scale": 1.0, "offset": 0.0},
+        "window": {"size": 16, "margin": 4},
+        "calibration": {kind: {"scale": 1.0, "offset": 0.0} for kind in ("solvent", "flat")},
         "cutoff_distribution": {"cutoffs": [-1, 0, 1], "density": [0, 1, 0]},
         "training": {"d_min_range": [1.5, 4.0]},
         "self_test": {"seed": 1, "shape": test_shape, "values": values.tolist(), "tolerance": 1e-3}}

@@ -19,7 +19,7 @@ from crank2_unet.phases import map_correlation
 from crank2_unet.training.histograms import model_structure_factors
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SEGMENT_FILES = {"mask.ccp4", "probability.ccp4", "mask.mtz", "result.json", "report.html"}
+SEGMENT_FILES = {"mask.ccp4", "probability.ccp4", "flat.ccp4", "mask.mtz", "result.json", "report.html"}
 DM_FILES = {"dm.mtz", "mask.ccp4", "result.json", "report.html"}
 
 

@@ -37,6 +37,8 @@ def record(name="x_0", unet=0.8, variance=0.7, phase_error=55.0, **changes):
             "masks": {"unet": scores(unet), "unet P > 0.5": scores(unet - 0.1),
                       "majority": {**scores(0.5), "precision": float("nan")},
                       "variance 3": scores(variance - 0.3), "variance 4": scores(variance)},
+            "flat": {"unet": scores(unet), "variance 3": scores(variance),
+                     "variance 4": scores(variance - 0.1)},
             "solvent_content": {"true": 0.5, "estimate": 0.55, "matthews": 0.7, "unet": 0.45},
             **changes}
 
@@ -50,6 +52,8 @@ def test_map_is_scored_against_the_truth(folder):
     # the toy network is the local deviation at 3 Angstrom
     assert clean["masks"]["unet"]["mcc"] == pytest.approx(clean["masks"]["variance 3"]["mcc"],
                                                           abs=0.05)
+    # where density varies is where the protein is
+    assert clean["flat"]["unet"]["mcc"] == pytest.approx(clean["masks"]["unet"]["mcc"], abs=0.1)
     assert clean["masks"]["majority"]["accuracy"] == pytest.approx(SOLVENT, abs=0.01)
     assert clean["masks"]["unet"]["precision"] == pytest.approx(clean["masks"]["unet"]["recall"],
                                                                 abs=1e-3)  # as many as true ones

@@ -20,7 +20,7 @@ def folder(tmp_path):
     rough = like(grid, noise)
     rough.symmetrize_avg()
     smooth = soften(rough, 4.0).array
-    write_map(like(grid, 1 / (1 + np.exp(-4 * smooth / smooth.std()))), tmp_path / "probability.ccp4")
+    write_map(like(grid, 1 / (1 + np.exp(-4 * smooth / smooth.std()))), tmp_path / handover.FLAT)
     source = gemmi.Mtz(with_base=True)
     source.spacegroup = reflections.spacegroup
     source.set_cell_for_all(reflections.cell)
@@ -38,7 +38,7 @@ def test_the_weights_have_the_solvent_content_of_the_cycle(folder, solvent):
     weights = read_map(path)
     assert weights.array.mean() == pytest.approx(solvent, abs=0.002)
     assert 0 <= weights.array.min() and weights.array.max() <= 1
-    given = read_map(folder / "probability.ccp4")
+    given = read_map(folder / handover.FLAT)
     assert np.corrcoef(weights.array.ravel(), given.array.ravel())[0, 1] > 0.9  # not inverted
 
 
@@ -47,7 +47,7 @@ def test_a_file_is_made_once_for_a_map(folder):
     path.write_text("kept")
     assert handover.weights_file(folder, 0.5).read_text() == "kept"
     handover.clear(folder)
-    assert not path.exists() and (folder / "probability.ccp4").exists()
+    assert not path.exists() and (folder / handover.FLAT).exists()
     assert read_map(handover.weights_file(folder, 0.5)).array.mean() == pytest.approx(0.5, abs=0.002)
 
 

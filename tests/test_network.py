@@ -33,7 +33,7 @@ def test_packaged_model_starts_on_the_cpu():
     windows = np.random.default_rng(0).standard_normal(
         (2, net.card.input.channels, 24, 16, 32)).astype(np.float32)
     logits = net.logits(windows)
-    assert logits.shape == (2, 24, 16, 32)
+    assert logits.shape == (2, 2, 24, 16, 32)
     assert np.allclose(logits[:1], net.logits(windows[:1]), atol=1e-4)
 
 
@@ -57,6 +57,12 @@ def test_network_for_other_input_is_refused(copied):
     card = json.loads(copied.read_text())
     change(copied, input={**card["input"], "revision": card["input"]["revision"] + 1})
     with pytest.raises(ModelError, match="revision"):
+        SolventNet.load(copied)
+
+
+def test_network_of_an_earlier_version_is_refused(copied):
+    change(copied, calibration={"scale": 1.0, "offset": 0.0})
+    with pytest.raises(ModelError, match="does not tell flat density"):
         SolventNet.load(copied)
 
 

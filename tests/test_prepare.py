@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from dataclasses import replace
 
 import gemmi
 import numpy as np
@@ -15,7 +16,7 @@ from test_simulation import peptide
 
 from crank2_unet.errors import InputError
 from crank2_unet.features import InputSpec
-from crank2_unet.grids import density_map, empty_grid
+from crank2_unet.grids import density_map, empty_grid, like, structure_factors
 from crank2_unet.masks import cut_at_fraction, local_deviation, model_mask, soften
 from crank2_unet.reflections import Reflections
 from crank2_unet.sad import other_hand
@@ -152,12 +153,33 @@ def test_windows_show_a_map_beside_the_truth(tmp_path):
     """Where the map is the true one, so are the windows."""
     write_prepared(tmp_path, "aaaa", noises=(0.0,))
     x, y = WindowSource(tmp_path, InputSpec(), 16, seed=3).batch(0, 8)
-    assert x.shape == y.shape == (8, 16, 16, 16, 2) and x.dtype == y.dtype == np.float32
+    assert x.shape == (8, 16, 16, 16, 2) and y.shape == (8, 16, 16, 16, 3)
+    assert x.dtype == y.dtype == np.float32
     # amplitudes beyond rounding are those of the map
-    assert np.corrcoef(x[..., 0].ravel(), y[..., 1].ravel())[0, 1] > 0.99
-    assert set(np.unique(y[..., 0])) == {0, 1}
-    # the toy's density varies in the protein only
-    assert y[..., 1][y[..., 0] == 0].std() > 2 * y[..., 1][y[..., 0] == 1].std()
+    assert np.corrcoef(x[..., 0].ravel(), y[..., 2].ravel())[0, 1] > 0.99
+    for kind in (0, 1):
+        assert set(np.unique(y[..., kind])) == {0, 1}
+        # the toy's density varies in the protein only
+        assert y[..., 2][y[..., kind] == 0].std() > 2 * y[..., 2][y[..., kind] == 1].std()
+
+
+def test_flat_mask_leaves_ordered_water_out(tmp_path):
+    """It has the volume of the solvent, and density that stands out in the solvent is not flat."""
+    structure = PreparedStructure.read(write_prepared(tmp_path, "aaaa"))
+    truth, flat = structure.truth.array, structure.flat
+    assert flat.array.mean() == pytest.approx(truth.mean(), abs=0.001)
+    assert np.corrcoef(flat.array.ravel(), truth.ravel())[0, 1] > 0.5
+    calm = np.argmax(soften(structure.truth, 3.0).array * flat.array)
+    water = like(structure.truth, np.arange(truth.size).reshape(truth.shape) == calm)
+    water.symmetrize_max()
+    reflections, density = structure.data.reflections, density_map(
+        structure.data.reflections, structure.true_coefficients, 0.8)
+    peak = structure_factors(soften(water, 0.8), reflections)
+    peak *= 20 * density.array.std() / density_map(reflections, peak, 0.8).array.max()
+    wet = structure.true_coefficients + peak
+    wetter = replace(structure, data=replace(structure.data, f=np.abs(wet)),
+                     phi_true=np.rad2deg(np.angle(wet)))
+    assert flat.array.flat[calm] == truth.flat[calm] == 1 and wetter.flat.array.flat[calm] == 0
 
 
 def test_files_without_true_phases_are_refused(tmp_path):

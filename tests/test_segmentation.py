@@ -8,14 +8,14 @@ import pytest
 
 from crank2_unet.features import InputSpec, input_maps, normalise, sample_window
 from crank2_unet.grids import asymmetric_unit, density_map, empty_grid, like, resample
-from crank2_unet.segmentation import probability, probability_with_mean, solvent_logits
+from crank2_unet.segmentation import map_logits, probability, probability_with_mean
 from crank2_unet.windows import Stitcher, blend_weights, plan_windows
 
 from crystals import SETTINGS, crystal, random_coefficients
 
 
 class EchoNet:
-    """Stands in for the network: gives its first channel back."""
+    """Stands in for the network: gives its first channel back, and minus that."""
 
     def __init__(self, spacing: float, window: int = 32, margin: int = 4):
         self.card = SimpleNamespace(input=InputSpec(spacing, 100.0, 0.0), window=window,
@@ -24,7 +24,7 @@ class EchoNet:
 
     def logits(self, windows):
         assert all(n % 8 == 0 for n in windows.shape[2:])
-        return windows[:, 0]
+        return np.stack([windows[:, 0], -windows[:, 0]], axis=1)
 
 
 @pytest.mark.parametrize("symbol", SETTINGS)
@@ -33,7 +33,8 @@ def test_echo_gives_the_map_back_in_every_setting(symbol):
     coefficients = random_coefficients(reflections)
     grid = density_map(reflections, coefficients, 1.2)
     expected = normalise(density_map(reflections, coefficients, 5.0 / 3), 100.0)
-    got = solvent_logits(reflections, coefficients, grid, EchoNet(0.8))
+    got, negative = map_logits(reflections, coefficients, grid, EchoNet(0.8))
+    assert np.allclose(negative.array, -got.array, atol=1e-4)
     # three linear interpolations dampen the map a little; any shift would lower the correlation
     assert np.corrcoef(got.array.ravel(), resample(expected, grid).array.ravel())[0, 1] > 0.985
     symmetric = got.clone()

@@ -1,4 +1,4 @@
-"""The mask as Parrot takes it: a file made from P(solvent) for the solvent content of one cycle.
+"""The mask as Parrot takes it: a file made from P(flat density) for the solvent content of one cycle.
 
 Crank2 decides on the solvent content after the segmentation and changes it from cycle to cycle, so
 that these files are made when Parrot is about to start.
@@ -18,7 +18,7 @@ from ..parrot import carrier_coefficients
 from ..pipeline import region_weights
 from ..reflections import Reflections
 
-PROBABILITY = "probability.ccp4"  # of `crank2-unet segment`, as the next one
+FLAT = "flat.ccp4"  # of `crank2-unet segment`, as the next one
 COEFFICIENTS = "mask.mtz"
 
 
@@ -59,7 +59,7 @@ def carrier_file(folder: str | Path, solvent_content: float) -> Path:
 
 
 def _weights(folder: str | Path, solvent_content: float) -> gemmi.FloatGrid:
-    probability = read_map(Path(folder) / PROBABILITY)
+    probability = read_map(Path(folder) / FLAT)
     # the file's single precision rounds the most certain points to 0 and 1
     logits = like(probability, logit(np.clip(probability.array.astype(float), 1e-6, 1 - 1e-6)))
     return region_weights(logits, solvent_content)

@@ -12,7 +12,7 @@ common = import_module(_CRANK2 + "common")
 
 
 class unetsegment(import_module(_CRANK2 + "program").program):
-    """Map coefficients in; mask.mtz, probability.ccp4 and result.json in the run directory out."""
+    """Map coefficients in; masks and result.json in the run directory out."""
 
     name = "U-net map segmentation"
     binary = sys.executable

@@ -25,7 +25,7 @@ from ..phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_comp
 from ..pipeline import RegionWeights, classical_weights, fixed_weights, segment, unet_weights
 from ..reflections import Reflections
 from ..sad import Scatterer, phase_sad
-from .dataset import PreparedStructure
+from .dataset import PreparedStructure, flat_mask
 from .histograms import model_structure_factors
 from .metrics import Confusion, format_table
 from .parallel import run_all
@@ -36,7 +36,7 @@ _TRUE_BLURS = (1.0, 2.0)  # Angstrom; soft edges are worth more than sharp ones,
 _COLUMNS = "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"
 # correlation; where a perfect mask gains less, the share of its gain is noise
 _LEAST_GAIN = 0.03
-METHODS = ("start", "variance", "best variance", "unet", "true mask")
+METHODS = ("start", "variance", "best variance", "unet", "true mask", "flat mask")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,12 @@ class Case:
         return cls(prepared.data, prepared.phi_true, prepared.truth,
                    Composition.from_residues(prepared.n_residues), prepared.solvent_matthews)
 
+    @property
+    def flat(self) -> gemmi.FloatGrid:
+        """Where the true density is flat: :func:`~crank2_unet.training.dataset.flat_mask`."""
+        true = to_complex(np.nan_to_num(self.data.f), self.phi_true)
+        return flat_mask(self.data.reflections, true, self.truth)
+
     def scores(self, phi: np.ndarray, fom: np.ndarray) -> dict[str, float]:
         """Phase errors (degrees), correlation of the m|F| map with the true one, mean fom."""
         measured = np.isfinite(self.data.f)
@@ -121,7 +127,8 @@ def compare_masks(case: Case, net: SolventNet, cycles: int, grid: Sequence[tuple
                   ) -> dict:
     """Density modification of one data set with all masks, everything else equal.
 
-    All have the solvent content that the program estimates; only the true mask has its own.
+    All have the solvent content that the program estimates; only the true masks, that of the model and
+    that of flat density, have their own.
 
     Parameters
     ----------
@@ -139,17 +146,17 @@ def compare_masks(case: Case, net: SolventNet, cycles: int, grid: Sequence[tuple
                   **case.modify(variance_weights(content, radius, blur), cycles)}
                  for radius, blur in grid]
     default = case.modify(classical_weights(data, content), cycles)
-    truth = resample(case.truth, found.density)
+    true_masks = {name: _best([case.modify(fixed_weights(soften(resample(mask, found.density), blur)),
+                                           cycles) for blur in _TRUE_BLURS])
+                  for name, mask in (("true mask", case.truth), ("flat mask", case.flat))}
     methods = {
         "start": case.scores(*phi_fom_from_hl(data.hl, reflections.allowed_phase)),
         "variance": default,
         "best variance": _best([default, *variances]),
-        "unet": case.modify(unet_weights(data, net, content), cycles),
-        "true mask": _best([case.modify(fixed_weights(soften(truth, blur)), cycles)
-                            for blur in _TRUE_BLURS])}
+        "unet": case.modify(unet_weights(data, net, content), cycles), **true_masks}
     return {"d_min": reflections.d_min, "solvent": content, "solvent_rule": found.solvent.rule,
             "solvent_true": case.solvent, "methods": methods, "variances": variances,
-            "share": share_of_gain(*(methods[m]["cc"] for m in METHODS[2:]))}
+            "share": share_of_gain(*(methods[m]["cc"] for m in METHODS[2:5]))}
 
 
 def _best(candidates: Sequence[dict]) -> dict:
@@ -164,7 +171,7 @@ def benchmark_sad(folder: str | Path, card: str | Path | None, out: str | Path,
 
     All but the mask of the model have the solvent content that the program estimates with the
     sequence.  The best radius and blur of the variance mask are chosen by the final correlation
-    with the model, for each set by itself: no user could do as well.  So is the blur of the true mask.
+    with the model, for each set by itself: no user could do as well.  So is the blur of the true masks.
 
     Parameters
     ----------
@@ -273,7 +280,7 @@ def plot(report: dict, path: Path) -> None:
     axes = figure.subplots()
     width = 0.8 / len(METHODS)
     for i, method in enumerate(METHODS):
-        axes.bar(np.arange(len(sets)) + (i - 2) * width,
+        axes.bar(np.arange(len(sets)) + (i - 2.5) * width,
                  [result["methods"][method]["cc"] for result in sets.values()], width, label=method)
     axes.set_xticks(range(len(sets)), list(sets), rotation=30, ha="right")
     axes.set_ylabel("map correlation with the model")

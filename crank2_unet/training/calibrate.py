@@ -22,7 +22,7 @@ from scipy.special import expit
 from .. import __version__
 from ..errors import InputError, ModelError
 from ..features import InputSpec
-from ..network import DEFAULT_CARD, SolventNet, self_test_values
+from ..network import DEFAULT_CARD, KINDS, SolventNet, self_test_values
 from ..output import staged, write_json
 from ..solvent import CutoffDistribution, cutoff_for
 from .dataset import PreparedStructure
@@ -50,11 +50,12 @@ class LogitSummary:
 
     Parameters
     ----------
-    histogram : (2, bins) share of points by truth (0 protein, 1 solvent) and raw logit, sum 1.
-    cutoff : raw logit that gives the first map the structure's true solvent content.
+    histograms : (2, 2, bins) for solvent and for flat density, share of points by truth (0 is not,
+        1 is) and raw logit, sum 1 each.
+    cutoff : raw logit of solvent that gives the first map the structure's true solvent content.
     """
 
-    histogram: np.ndarray
+    histograms: np.ndarray
     cutoff: float
 
 
@@ -126,43 +127,48 @@ def calibrate(folder: Path, card: dict, files: Sequence[Path], workers: int = 1,
     if len(summaries) < 2:
         raise InputError(f"Only {len(summaries)} prepared structure is usable for calibration. "
                          "Give at least two; some hundred are better.")
-    histogram = np.mean([s.histogram for s in summaries.values()], axis=0)
-    scale, offset = fit_scale_offset(histogram)
+    histograms = np.mean([s.histograms for s in summaries.values()], axis=0)
+    fits = np.array([fit_scale_offset(histogram) for histogram in histograms])
+    kinds = {kind: {"scale": scale, "offset": offset,
+                    "reliability": reliability(histogram, scale, offset),
+                    "cross_entropy": {"before": cross_entropy(histogram, 1.0, 0.0),
+                                      "after": cross_entropy(histogram, scale, offset)}}
+             for kind, histogram, (scale, offset) in zip(KINDS, histograms, fits)}
     test = card["self_test"]
-    raw = self_test_values(SolventNet.load(path, "cpu").logits, test["seed"], test["shape"])
-    bins = reliability(histogram, scale, offset)
+    write_json({**card, "calibration": kinds}, path)
+    values = self_test_values(SolventNet.load(path, "cpu").logits, test["seed"], test["shape"])
+    scale, offset = fits[0]
     cutoffs = scale * np.array([s.cutoff for s in summaries.values()]) + offset
     write_json({
         **card,
-        "calibration": {"scale": scale, "offset": offset, "n_structures": len(summaries),
-                        "failures": failures, "reliability": bins,
-                        "cross_entropy": {"before": cross_entropy(histogram, 1.0, 0.0),
-                                          "after": cross_entropy(histogram, scale, offset)}},
+        "calibration": {**kinds, "n_structures": len(summaries), "failures": failures},
         "cutoff_distribution": CutoffDistribution.from_samples(cutoffs).to_json(),
-        "self_test": {**test, "values": scale * raw + offset, "tolerance": _SELF_TEST_TOLERANCE}},
+        "self_test": {**test, "values": values, "tolerance": _SELF_TEST_TOLERANCE}},
         path)
-    plot_reliability(bins, folder / "reliability.png")
+    plot_reliability({kind: fit["reliability"] for kind, fit in kinds.items()},
+                     folder / "reliability.png")
 
 
 def summarise(path: str, card: str) -> LogitSummary:
     """Logits of all maps of a prepared file by an uncalibrated network."""
     structure = PreparedStructure.read(path)
     net = SolventNet.load(card, "cpu", threads=1)
-    histogram = np.zeros((2, len(_CENTRES)))
+    histograms = np.zeros((len(KINDS), 2, len(_CENTRES)))
     cutoffs = []
     for number in range(len(structure.coefficients)):
-        logits, solvent = predict(structure, number, net)
-        cutoffs.append(cutoff_for(logits, structure.solvent_matthews))
-        logits = np.clip(logits, _EDGES[0], _EDGES[-1])
-        histogram += [np.histogram(logits[solvent == side], _EDGES)[0] for side in (False, True)]
+        found, true = predict(structure, number, net)
+        cutoffs.append(cutoff_for(found.solvent, structure.solvent_matthews))
+        for histogram, logits, truth in zip(histograms, found, true):
+            logits = np.clip(logits, _EDGES[0], _EDGES[-1])
+            histogram += [np.histogram(logits[truth == side], _EDGES)[0] for side in (False, True)]
     # the solvent content is estimated from the first map, before it is flattened
-    return LogitSummary(histogram / histogram.sum(), float(cutoffs[0]))
+    return LogitSummary(histograms / histograms[0].sum(), float(cutoffs[0]))
 
 
 def fit_scale_offset(histogram: np.ndarray) -> tuple[float, float]:
     """Scale and offset of the logits with the least cross-entropy (a convex problem).
 
-    ``histogram`` is that of :class:`LogitSummary`.
+    ``histogram`` is one of those of :class:`LogitSummary`.
 
     Raises
     ------
@@ -186,7 +192,7 @@ def cross_entropy(histogram: np.ndarray, scale: float, offset: float) -> float:
 
 
 def reliability(histogram: np.ndarray, scale: float, offset: float) -> list[dict[str, float]]:
-    """Predicted probability of solvent, its observed frequency and the share of points, by bin."""
+    """Predicted probability, its observed frequency and the share of points, by bin."""
     p = expit(scale * _CENTRES + offset)
     place = np.minimum((p * _RELIABILITY_BINS).astype(int), _RELIABILITY_BINS - 1)
     both = histogram.sum(axis=0)
@@ -196,19 +202,19 @@ def reliability(histogram: np.ndarray, scale: float, offset: float) -> list[dict
              "share": share[i]} for i in np.flatnonzero(share)]
 
 
-def plot_reliability(bins: list[dict[str, float]], path: Path) -> None:
-    """Picture of :func:`reliability`."""
+def plot_reliability(kinds: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Picture of :func:`reliability` of solvent and of flat density."""
     from matplotlib.figure import Figure
 
-    figure = Figure((4.0, 4.0), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    axes.bar([b["predicted"] for b in bins], [b["share"] for b in bins], 0.04, color="lightgrey",
-             label="share of points")
-    axes.plot([b["predicted"] for b in bins], [b["observed"] for b in bins], "o-",
-              label="found to be solvent")
-    axes.set(xlabel="predicted P(solvent)", xlim=(0, 1), ylim=(0, 1))
-    axes.legend()
+    figure = Figure((4.0 * len(kinds), 4.0), layout="constrained")
+    for axes, (kind, bins) in zip(figure.subplots(1, len(kinds)), kinds.items()):
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        axes.bar([b["predicted"] for b in bins], [b["share"] for b in bins], 0.04, color="lightgrey",
+                 label="share of points")
+        axes.plot([b["predicted"] for b in bins], [b["observed"] for b in bins], "o-",
+                  label=f"found to be {kind}")
+        axes.set(xlabel=f"predicted P({kind})", xlim=(0, 1), ylim=(0, 1))
+        axes.legend()
     figure.savefig(path)
 
 
@@ -230,7 +236,7 @@ def describe_structures(folder: str | Path) -> dict:
 def _uncalibrated(onnx: Path, channels: int) -> dict:
     """Entries of a provisional card: raw logits, any cutoff and any prediction accepted."""
     return {"file": onnx.name, "sha256": hashlib.sha256(onnx.read_bytes()).hexdigest(),
-            "calibration": {"scale": 1.0, "offset": 0.0}, "metrics": {},
+            "calibration": {kind: {"scale": 1.0, "offset": 0.0} for kind in KINDS}, "metrics": {},
             "cutoff_distribution": {"cutoffs": [-1.0, 1.0], "density": [0.5, 0.5]},
             "self_test": {"seed": 1, "shape": [channels, *[_SELF_TEST_SIZE] * 3],
                           "values": [0.0] * 6, "tolerance": 1e9}}

@@ -14,9 +14,14 @@ from scipy.spatial.transform import Rotation
 from ..data import PhasedData
 from ..errors import InputError
 from ..features import InputSpec, input_maps, sample_window
-from ..grids import like
+from ..grids import density_map, like, resample
+from ..masks import cut_at_fraction, local_deviation
 from ..phases import to_complex
 from ..reflections import Reflections
+
+# Angstrom; finer density costs more time than it changes in the mask
+_FLAT_LIMIT, _FLAT_RADIUS = 2.0, 2.0
+_MODERATE = (0.001, 0.995)  # quantiles of the density
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,16 @@ class PreparedStructure:
     phi_true: np.ndarray
     other_hand: OtherHand | None
 
+    @property
+    def true_coefficients(self) -> np.ndarray:
+        """(n,) complex: the measured amplitudes with the true phases."""
+        return to_complex(np.nan_to_num(self.data.f), self.phi_true)
+
+    @property
+    def flat(self) -> gemmi.FloatGrid:
+        """See :func:`flat_mask`."""
+        return flat_mask(self.data.reflections, self.true_coefficients, self.truth)
+
     @classmethod
     def read(cls, path: str | Path) -> PreparedStructure:
         """Read a file.
@@ -119,6 +134,27 @@ def prepared_files(folder: str | Path, limit: int | None = None, seed: int = 0) 
     return [files[i] for i in sorted(chosen)]
 
 
+def flat_mask(reflections: Reflections, true: np.ndarray, solvent: gemmi.FloatGrid) -> gemmi.FloatGrid:
+    """Where the true density is flat: a mask (1 = flat) on the grid of that of the solvent, and of the
+    same volume.
+
+    Density modification gains more by this mask than by that of the model: ordered water is not flat,
+    and loops that the map does not show, though protein, are.  The mask marks the least deviation of
+    the true map within 2 Angstrom.
+
+    Parameters
+    ----------
+    true : (n,) complex, measured amplitudes with the true phases; 0 where there is no amplitude.
+    solvent : true solvent mask, 1 = solvent.
+    """
+    limit = max(reflections.d_min, _FLAT_LIMIT)
+    density = density_map(reflections, np.where(reflections.d >= limit, true, 0), limit / 3)
+    # the peaks of heavy atoms would reach into the solvent
+    density = like(density, np.clip(density.array, *np.quantile(density.array, _MODERATE)))
+    deviation = resample(local_deviation(density, _FLAT_RADIUS), solvent)
+    return cut_at_fraction(deviation, float(solvent.array.mean()))
+
+
 def _either(rng: np.random.Generator, count: int) -> int:
     """The first of a number of maps half of the time, or one of the later ones, if there are any."""
     return int(rng.integers(1, count)) if count > 1 and rng.random() < 0.5 else 0
@@ -158,8 +194,8 @@ class WindowSource:
         Returns
         -------
         x : (batch_size, size, size, size, channels) float32.
-        y : (batch_size, size, size, size, 2) float32: the solvent mask, 1 = solvent, and the true
-            density, cut and normalised as that of x.
+        y : (batch_size, size, size, size, 3) float32: the solvent mask, 1 = solvent, that of
+            flat density, and the true density, cut and normalised as that of x.
         """
         maps = self._block(step // self._STEPS)
         rng = np.random.default_rng((self._seed, 1, step))
@@ -179,13 +215,12 @@ class WindowSource:
             which = _either(np.random.default_rng((self._seed, 2, number)),
                             len(structure.coefficients))
             maps = input_maps(structure.data.reflections, structure.coefficients[which], self._spec)
-            loaded.append((maps, [structure.truth, self._true_density(structure)]))
+            loaded.append((maps, [structure.truth, structure.flat, self._true_density(structure)]))
         return loaded
 
     def _true_density(self, structure: PreparedStructure) -> gemmi.FloatGrid:
         """The map of the measured amplitudes with the true phases."""
-        true = to_complex(np.nan_to_num(structure.data.f), structure.phi_true)
-        return input_maps(structure.data.reflections, true,
+        return input_maps(structure.data.reflections, structure.true_coefficients,
                           InputSpec(self._spec.spacing, self._spec.clip, deviation_radius=0.0))[0]
 
     def _cut(self, maps: list[gemmi.FloatGrid], truth: list[gemmi.FloatGrid],
@@ -198,5 +233,5 @@ class WindowSource:
         shape = (self._size,) * 3
         x, y = (np.stack([sample_window(m, start, shape, self._spec.spacing, rotation)
                           for m in group], axis=-1) for group in (maps, truth))
-        y[..., 0] = y[..., 0] > 0.5
+        y[..., :2] = y[..., :2] > 0.5
         return x, y

@@ -91,24 +91,29 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
     Returns
     -------
     cycle, phase_error, d_min, solvent (of the true mask), masks (method -> scores, see
-    :class:`~crank2_unet.training.metrics.Confusion`; "variance R" for each radius) and
+    :class:`~crank2_unet.training.metrics.Confusion`; "variance R" for each radius), flat (the same
+    against where the true density is flat, "unet" by what density modification uses) and
     solvent_content: true (of the modelled mass), estimate (equation 2), matthews (its most probable
     option) and unet (equation 1).
     """
     reflections = structure.data.reflections
-    logits, solvent = predict(structure, number, net)
+    found, true = predict(structure, number, net)
+    logits, solvent = found.solvent, true.solvent
     fraction = solvent.mean()
     masks = {"unet": logits > cutoff_for(logits, fraction), "unet P > 0.5": logits > 0,
              "majority": np.full(solvent.shape, fraction > 0.5)}
-    for radius, deviation in _deviations(structure, number, radii).items():
-        masks[f"variance {radius:g}"] = deviation < np.quantile(deviation, fraction)
+    variances = {f"variance {radius:g}": deviation < np.quantile(deviation, fraction)
+                 for radius, deviation in _deviations(structure, number, radii).items()}
+    flat = {"unet": found.flat > cutoff_for(found.flat, fraction), **variances}
     weights = np.ones(solvent.shape)
     options = matthews_options(copy, reflections.cell, reflections.spacegroup, reflections.d_min)
     estimate = estimate_solvent(logits, net.card.cutoffs, options)
     return {"cycle": int(structure.cycle[number]), "d_min": reflections.d_min,
             "phase_error": float(structure.phase_error[number]), "solvent": float(fraction),
-            "masks": {method: Confusion.of_masks(mask, solvent, weights).scores()
-                      for method, mask in masks.items()},
+            **{name: {method: Confusion.of_masks(mask, truth, weights).scores()
+                      for method, mask in given.items()}
+               for name, given, truth in (("masks", {**masks, **variances}, solvent),
+                                          ("flat", flat, true.flat))},
             "solvent_content": {
                 "true": structure.solvent_matthews, "estimate": estimate.value,
                 "matthews": max(options, key=lambda option: option.probability).solvent,
@@ -129,6 +134,7 @@ def summarise(records: list[dict]) -> dict:
     """The report of the records of all maps; means are over maps, whatever their size."""
     variances = [method for method in records[0]["masks"] if method.startswith("variance")]
     best = max(variances, key=lambda method: _mean(records, method, "mcc"))
+    best_flat = max(variances, key=lambda method: _mean(records, method, "mcc", "flat"))
     methods = ("unet", "unet P > 0.5", best, "majority")
     lost = [r["name"] for r in records if r["masks"]["unet"]["mcc"] < r["masks"][best]["mcc"]]
     worst = sorted(records, key=lambda r: r["masks"]["unet"]["mcc"])
@@ -136,6 +142,8 @@ def summarise(records: list[dict]) -> dict:
         "n_maps": len(records), "n_structures": len({r["name"] for r in records}),
         "best_variance": best,
         "overall": {m: {score: _mean(records, m, score) for score in SCORES} for m in methods},
+        "flat": {m: {score: _mean(records, m, score, "flat") for score in SCORES}
+                 for m in ("unet", best_flat)},
         "bins": {key: _by_bin(records, key, best) for key in _BINS},
         "solvent_content": {kind: _solvent_errors(records, kind)
                             for kind in ("estimate", "matthews", "unet")},
@@ -143,9 +151,9 @@ def summarise(records: list[dict]) -> dict:
         "worst": list(dict.fromkeys(r["name"] for r in worst))[:WORST], "maps": records}
 
 
-def _mean(records: list[dict], method: str, score: str) -> float:
+def _mean(records: list[dict], method: str, score: str, masks: str = "masks") -> float:
     """Mean score of a mask over maps; maps for which it is not defined do not count."""
-    values = np.array([record["masks"][method][score] for record in records])
+    values = np.array([record[masks][method][score] for record in records])
     return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
 
 
@@ -181,7 +189,10 @@ def render(report: dict) -> str:
     overall = [[method, *scores.values()] for method, scores in report["overall"].items()]
     parts = [f"{report['n_maps']} maps of {report['n_structures']} files; masks cut at the true "
              "solvent fraction unless P > 0.5 is said",
-             format_table(["mask", *SCORES], overall)]
+             format_table(["mask", *SCORES], overall),
+             "Flat density: what density modification uses against where the true density is flat",
+             format_table(["mask", *SCORES], [[method, *scores.values()]
+                                              for method, scores in report["flat"].items()])]
     for key, rows in report["bins"].items():
         header = [name.replace("_", " ") for name in rows[0]]
         parts += [_TITLES[key], format_table(header, [list(row.values()) for row in rows])]
@@ -214,7 +225,7 @@ def fill_metrics(card: Path, report: dict) -> None:
     """Write the overall results into a model card."""
     content = json.loads(card.read_text())
     content["metrics"] = {key: report[key] for key in (
-        "n_maps", "n_structures", "best_variance", "overall", "solvent_content",
+        "n_maps", "n_structures", "best_variance", "overall", "flat", "solvent_content",
         "worse_than_variance", "worst")}
     with staged(card.parent) as stage:
         write_json(content, stage / card.name)

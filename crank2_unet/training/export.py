@@ -39,10 +39,10 @@ class _Graph:
 def to_onnx(model: keras.Model, path: str | Path) -> None:
     """Write a network of :func:`~crank2_unet.training.unet.build_unet` as ONNX.
 
-    Batch normalisation is folded into the convolutions and the two classes into one logit; a
-    predicted density is left out.  The input ``density`` is (n, channels, d, h, w) float32, d, h, w
-    multiples of 8 for the networks in use; the output ``solvent_logit`` is (n, d, h, w) float32, the
-    logit of P(solvent).
+    Batch normalisation is folded into the convolutions and the two classes into one logit; the
+    density is left out.  The input ``density`` is (n, channels, d, h, w) float32, d, h, w multiples
+    of 8 for the networks in use; the output ``logits`` is (n, 2, d, h, w) float32, the logits of
+    P(solvent) and of P(flat density).
     """
     graph = _Graph()
     x, skips = "density", []
@@ -60,10 +60,11 @@ def to_onnx(model: keras.Model, path: str | Path) -> None:
         x = graph.node("Concat", f"decoder{block}_join", x, skips[block], axis=1)
         x = _normalised_convolution(graph, model, f"decoder{block}", x)
     kernel, bias = model.get_layer("logits").get_weights()
-    difference = kernel[..., [SOLVENT], :] - kernel[..., [PROTEIN], :]
-    x = graph.convolution("ConvTranspose", "logit", x, _to_onnx_order(difference),
-                          bias[[SOLVENT]] - bias[[PROTEIN]], strides=kernel.shape[:3])
-    graph.node("Squeeze", "solvent_logit", x, graph.weight("channel_axis", np.array([1], np.int64)))
+    flat_kernel, flat_bias = model.get_layer("flat").get_weights()
+    kernel = np.concatenate([kernel[..., [SOLVENT], :] - kernel[..., [PROTEIN], :], flat_kernel], -2)
+    bias = np.concatenate([bias[[SOLVENT]] - bias[[PROTEIN]], flat_bias])
+    graph.convolution("ConvTranspose", "logits", x, _to_onnx_order(kernel), bias,
+                      strides=kernel.shape[:3])
     _write(graph, model.input_shape[-1], path)
 
 
@@ -101,7 +102,7 @@ def _write(graph: _Graph, channels: int, path: str | Path) -> None:
         helper.make_graph(
             graph.nodes, "unet",
             [helper.make_tensor_value_info("density", TensorProto.FLOAT, ["n", channels, *size])],
-            [helper.make_tensor_value_info("solvent_logit", TensorProto.FLOAT, ["n", *size])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2, *size])],
             graph.weights),
         producer_name="crank2-unet", ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid("", _OPSET)])
@@ -120,6 +121,7 @@ def compare(model: keras.Model, path: str | Path, seed: int = 0) -> float:
     worst = 0.0
     for shape in ((2, 16, 24, 32), (1, 40, 16, 8)):
         x = rng.standard_normal((*shape, model.input_shape[-1])).astype(np.float32)
-        logits, = session.run(["solvent_logit"], {"density": np.moveaxis(x, -1, 1)})
-        worst = max(worst, float(np.abs(logits - window_logits(model, x)).max()))
+        logits, = session.run(["logits"], {"density": np.moveaxis(x, -1, 1)})
+        difference = np.moveaxis(logits, 1, -1) - window_logits(model, x)
+        worst = max(worst, float(np.abs(difference).max()))
     return worst

@@ -24,13 +24,14 @@ def write_rows(rows: list[Row], path: Path) -> None:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Picture of loss, accuracy and Matthews correlation against the steps of a training."""
+    """Picture of loss, accuracy and Matthews correlations against the steps of a training."""
     from matplotlib.figure import Figure
 
     figure = Figure((9, 3.5), layout="constrained")
     steps = [row["step"] for row in rows]
     for axes, names in zip(figure.subplots(1, 2), (("loss", "validation_loss"),
-                           ("accuracy", "validation_accuracy", "validation_mcc"))):
+                           ("accuracy", "validation_accuracy", "validation_mcc",
+                            "validation_flat_mcc"))):
         for name in names:
             axes.plot(steps, [row[name] for row in rows], label=name.replace("_", " "))
         axes.set_xlabel("step")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..grids import asymmetric_unit
 from ..network import SolventNet
-from ..segmentation import solvent_logits
+from ..segmentation import Regions, map_logits
 from .dataset import PreparedStructure
 
 
-def predict(structure: PreparedStructure, number: int, net: SolventNet,
-            ) -> tuple[np.ndarray, np.ndarray]:
+def predict(structure: PreparedStructure, number: int, net: SolventNet) -> tuple[Regions, Regions]:
     """Prediction of one map at the points of the asymmetric unit of the truth's grid.
 
     Returns
     -------
-    Calibrated solvent logits (n,) and the truth (n,), true = solvent.
+    Calibrated logits, (n,) each, and the truth, (n,) each, true = solvent or flat density.
     """
-    logits = solvent_logits(structure.data.reflections, structure.coefficients[number],
-                            structure.truth, net)
+    logits = map_logits(structure.data.reflections, structure.coefficients[number],
+                        structure.truth, net)
     unit = asymmetric_unit(structure.truth)
-    return logits.array[unit], structure.truth.array[unit] > 0.5
+    truth = Regions(structure.truth, structure.flat)
+    return (Regions(*(grid.array[unit] for grid in logits)),
+            Regions(*(grid.array[unit] > 0.5 for grid in truth)))

@@ -33,7 +33,7 @@ def load_onnx_weights(model: keras.Model, path: str | Path, windows: np.ndarray)
     weights = {w.name: numpy_helper.to_array(w) for w in onnx.load(str(path)).graph.initializer}
     try:
         for layer in model.layers:
-            # a predicted density is not in the file, and is learnt anew
+            # the density is not in the file, and is learnt anew
             if isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)) \
                     and layer.name != "true":
                 layer.set_weights(_weights_of(layer.name, weights))
@@ -52,11 +52,14 @@ def load_onnx_weights(model: keras.Model, path: str | Path, windows: np.ndarray)
 
 def _weights_of(name: str, weights: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Kernel and bias of a layer in Keras order; see ``export._to_onnx_order``."""
-    if name == "logits":  # one logit in the file, the difference of the two of the network
-        kernel, bias = weights["logit_kernel"], weights["logit_bias"]
-        sign = np.zeros(2)
-        sign[[SOLVENT, PROTEIN]] = 0.5, -0.5
-        kernel, bias = sign[:, None, None, None] * kernel, sign * bias
+    if name in ("logits", "flat"):  # together in the file, with one logit for solvent
+        kernel, bias = weights["logits_kernel"], weights["logits_bias"]
+        if name == "flat":
+            kernel, bias = kernel[:, 1:], bias[1:]
+        else:  # the difference of the two of the network
+            sign = np.zeros(2)
+            sign[[SOLVENT, PROTEIN]] = 0.5, -0.5
+            kernel, bias = sign[:, None, None, None] * kernel[:, :1], sign * bias[0]
     else:
         kernel, bias = weights[f"{name}_kernel"], weights[f"{name}_bias"]
     return [kernel.transpose(2, 3, 4, 1, 0), bias]

@@ -30,7 +30,7 @@ from .log import plot, read_rows, write_rows
 from .metrics import Confusion
 from .prefetch import prefetched
 from .start import load_onnx_weights
-from .unet import PROTEIN, SOLVENT, build_unet, keras
+from .unet import DENSITY, FLAT, PROTEIN, SOLVENT, build_unet, keras
 
 _log = logging.getLogger(__name__)
 # Three poolings leave 2x2x2 points of a window of 16.  There oneDNN's bfloat16 gradient of a
@@ -52,7 +52,8 @@ class TrainConfig:
     filters: int = 32  # features of the first block; 24 in the paper
     blocks: int = 3  # encoding blocks; 4 in the paper
     stem: int = 2  # window points along an axis that become one before the blocks; 1 in the paper
-    density_loss: float = 0.2  # weight of the squared error of the true density; 0: not predicted
+    flat_loss: float = 1.0  # weight of the cross-entropy of flat density, beside that of solvent
+    density_loss: float = 0.2  # weight of the squared error of the true density
     batch_size: int = 8  # windows in a step
     rate: float = 3e-3  # highest learning rate; 2e-3 suits batches of 4
     warm_up: float = 0.05  # share of the training in which the rate rises
@@ -107,12 +108,11 @@ class Trainer:
         if config.deterministic and keras.backend.backend() == "tensorflow":
             import tensorflow
             tensorflow.config.experimental.enable_op_determinism()
-        self.model = build_unet(config.input.channels, config.filters, config.blocks, config.stem,
-                                config.density_loss > 0, precision=config.precision)
+        self.model = _network(config, config.precision)
         self.model.compile(
             keras.optimizers.AdamW(config.rate, config.weight_decay,
                                    global_clipnorm=config.clip_norm),
-            partial(_loss, density_weight=config.density_loss),
+            partial(_loss, flat_weight=config.flat_loss, density_weight=config.density_loss),
             metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
             jit_compile=keras.backend.backend() == "jax")  # XLA is 16 times slower on TF CPUs
         self.model.optimizer.build(self.model.trainable_variables)
@@ -153,7 +153,9 @@ class Trainer:
         self.model.set_weights(self.average)
         logits = [window_logits(self.model, x) for x, _ in batches]
         self.model.set_weights(current)
-        return scores(np.concatenate(logits), np.concatenate([y[..., 0] for _, y in batches]))
+        found, truth = np.concatenate(logits), np.concatenate([y for _, y in batches])
+        flat = scores(found[..., 1], truth[..., 1])
+        return {**scores(found[..., 0], truth[..., 0]), "flat_mcc": flat["mcc"]}
 
     def save(self, path: Path) -> None:
         """Write the checkpoint; a crash while writing leaves the one before."""
@@ -181,13 +183,19 @@ class Trainer:
             self.step, self.minutes = int(file["step"]), float(file["minutes"])
 
 
-def _loss(truth, found, density_weight: float):
-    """Cross-entropy of the solvent mask (nats) and, weighted, the squared error of the density."""
-    loss = keras.ops.mean(keras.losses.binary_crossentropy(
-        truth[..., :1], _solvent_logit(found)[..., None], from_logits=True))
-    if density_weight:
-        loss += density_weight * keras.ops.mean(keras.ops.square(found[..., 2] - truth[..., 1]))
-    return loss
+def _network(config: TrainConfig, precision: str = "float32") -> keras.Model:
+    return build_unet(config.input.channels, config.filters, config.blocks, config.stem,
+                      precision=precision)
+
+
+def _loss(truth, found, flat_weight: float, density_weight: float):
+    """Cross-entropy of solvent and of flat density (nats), and squared error of the density."""
+    def cross_entropy(number: int, logit):
+        return keras.ops.mean(keras.losses.binary_crossentropy(
+            truth[..., number, None], logit[..., None], from_logits=True))
+
+    return (cross_entropy(0, _solvent_logit(found)) + flat_weight * cross_entropy(1, found[..., FLAT])
+            + density_weight * keras.ops.mean(keras.ops.square(found[..., DENSITY] - truth[..., 2])))
 
 
 def _accuracy(truth, found):
@@ -201,16 +209,16 @@ def _solvent_logit(found):
 
 
 def window_logits(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """Logit of P(solvent), (n, d, h, w), of windows (n, d, h, w, channels)."""
-    return _solvent_logit(keras.ops.convert_to_numpy(model.predict_on_batch(x)))
+    """Logits of solvent and of flat density, (n, d, h, w, 2), of windows (n, d, h, w, channels)."""
+    found = keras.ops.convert_to_numpy(model.predict_on_batch(x))
+    return np.stack([_solvent_logit(found), found[..., FLAT]], axis=-1)
 
 
 def load_network(checkpoint: str | Path) -> tuple[keras.Model, TrainConfig]:
     """Network in single precision, with averaged weights, and settings of a checkpoint."""
     with np.load(checkpoint) as file:
         config = TrainConfig.from_json(str(file["config"]))
-        model = build_unet(config.input.channels, config.filters, config.blocks, config.stem,
-                           config.density_loss > 0)
+        model = _network(config)
         model.set_weights(_group(file, "average"))
     return model, config
 

@@ -9,12 +9,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # read by keras when it is
 import keras
 from keras import layers
 
-PROTEIN, SOLVENT = 0, 1  # classes, in the order of the network's two outputs
+# what the network gives for each point: logits of the two classes, that of flat density, and density
+PROTEIN, SOLVENT, FLAT, DENSITY = range(4)
 PAPER_FILTERS = 24
 
 
 def build_unet(channels: int = 1, filters: int = PAPER_FILTERS, blocks: int = 4, stem: int = 1,
-               density: bool = False, momentum: float = 0.95, precision: str = "float32",
+               momentum: float = 0.95, precision: str = "float32",
                ) -> keras.Model:
     """Fully convolutional U-net; the defaults are the network of the paper.
 
@@ -34,19 +35,19 @@ def build_unet(channels: int = 1, filters: int = PAPER_FILTERS, blocks: int = 4,
     filters : features after the first block.
     blocks : encoding blocks; the sides of a window must be multiples of ``stem * 2**(blocks - 1)``.
     stem : points of the window along an axis that become one.
-    density : predict the true density, too: learning what it looks like may help.
     momentum : of the running means of batch normalisation.  Lower than the 0.99 of Keras, which
         would still remember the untrained network at the end of a training of hundreds of steps.
     precision : "float32", or "mixed_bfloat16" to compute, but not store, in bfloat16.
 
     Returns
     -------
-    Model from (n, d, h, w, channels) to (n, d, h, w, 2), the logits of protein and solvent, or
-    (n, d, h, w, 3) with the density as third.
+    Model from (n, d, h, w, channels) to (n, d, h, w, 4): the logits of protein and solvent, the logit
+    of P(the true density is flat here) and the true density, which is of use only in learning.
 
     References
     ----------
-    Skubák (2024), Acta Cryst. D80, 528-534, its Fig. 2; 3,286,778 parameters as there.
+    Skubák (2024), Acta Cryst. D80, 528-534, its Fig. 2; 3,286,778 parameters as there, and
+    those of the last two outputs.
     """
     def convolve(x, name: str, features: int, size: int = 3, stride: int = 1):
         x = layers.Conv3D(features, size, stride, padding="same", kernel_initializer="he_normal",
@@ -73,7 +74,6 @@ def build_unet(channels: int = 1, filters: int = PAPER_FILTERS, blocks: int = 4,
                                    kernel_initializer="he_normal", name=f"decoder{block}_up")(x)
         x = layers.Concatenate(name=f"decoder{block}_join", dtype=precision)([x, skips[block]])
         x = convolve(x, f"decoder{block}", filters << block)
-    found = outputs(x, "logits", 2)
-    if density:
-        found = layers.Concatenate(name="found", dtype="float32")([found, outputs(x, "true", 1)])
+    found = layers.Concatenate(name="found", dtype="float32")(
+        [outputs(x, "logits", 2), outputs(x, "flat", 1), outputs(x, "true", 1)])
     return keras.Model(shown, found, name=f"unet{filters}")
