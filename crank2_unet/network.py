@@ -78,8 +78,8 @@ class ModelCard:
                 raise ModelError(f"{path.name} needs input of revision {spec.revision}, this program "
                                  f"makes revision {REVISION}. Use the model that came with it.")
             if not set(KINDS) <= set(card["calibration"]):
-                raise ModelError(f"{path.name} is of a network that does not tell flat density, as "
-                                 "up to version 0.2.0. Use the packaged model or train another.")
+                raise ModelError(f"{path.name} is of a network that does not tell flat density: it "
+                                 "is of version 0.2.0 or earlier. Use the packaged model or train another.")
             return cls(path, card["name"], card["version"], onnx, digest,
                        spec, card["window"]["size"], card["window"]["margin"],
                        *(np.array([card["calibration"][kind][name] for kind in KINDS], np.float32)
