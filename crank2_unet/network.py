@@ -79,7 +79,7 @@ class ModelCard:
                                  f"makes revision {REVISION}. Use the model that came with it.")
             if not set(KINDS) <= set(card["calibration"]):
                 raise ModelError(f"{path.name} is of a network that does not tell flat density: it "
-                                 "is of version 0.2.0 or earlier. Use the packaged model or train another.")
+                                 "is of version 0.2.0 or earlier. Use the packaged model.")
             return cls(path, card["name"], card["version"], onnx, digest,
                        spec, card["window"]["size"], card["window"]["margin"],
                        *(np.array([card["calibration"][kind][name] for kind in KINDS], np.float32)
