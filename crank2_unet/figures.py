@@ -191,12 +191,12 @@ def solvent_picture(chosen: float, copies: Sequence[Mapping],
     ----------
     chosen : solvent content used, 0 to 1.
     copies : ``solvent`` and ``probability`` of each possible number of ``copies``.
-    distributions : ``solvent`` (n,) and, where known, ``matthews``, ``unet``, ``conflation`` (n,).
+    distributions : ``solvent`` (n,) and, where known, ``matthews``, ``unet``, ``joint`` (n,).
     """
     figure, axes = _axes()
     curves = distributions or {}
     styles = {"matthews": (GREY, "Matthews"), "unet": (BLUE, "network"),
-              "conflation": (GREEN, "both together")}
+              "joint": (GREEN, "both together")}
     for key, (colour, label) in styles.items():
         values = np.array(curves.get(key) or [0.0], float)
         if np.nanmax(values) > 0:

@@ -24,7 +24,7 @@ _SHOWN = ("contrast", "skewness")  # features that other programs print
 
 
 def run_hand(first: str, other: str, folder: str, columns: Columns, choice: NetworkChoice) -> dict:
-    """Compare two maps phased with the same data in either hand, as they are and after two cycles of
+    """Compare two maps phased with the same data in either hand, as they are and after three cycles of
     density modification; writes result.json and report.html, which shows the more probable map as
     it was given, and returns the result.
 

@@ -180,7 +180,8 @@ class _Masks:
             return float(self._model.array.mean()), "from the model"
         if "unet" in sources:
             found = segment(self._data, self._net, self._composition).solvent
-            return found.value, f"estimated from the network's map and the sequence: {found.rule}"
+            return found.value, ("estimated from the network's map" if found.rule == "unet" else
+                                 "estimated from the network's map and the sequence")
         if self.matthews:
             return max(self.matthews, key=lambda o: o.probability).solvent, "from the sequence"
         if self._file and not options.mask_command:

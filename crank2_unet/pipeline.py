@@ -18,7 +18,7 @@ from .matthews import Composition, matthews_options
 from .modification import modify_density
 from .network import SolventNet
 from .phases import hl_from_phi_fom, phi_fom_from_hl
-from .quality import MapQuality, map_features
+from .quality import MapQuality, map_features, skewness
 from .reflections import Reflections
 from .segmentation import map_logits, probability, probability_with_mean
 from .solvent import SolventEstimate, estimate_solvent
@@ -30,7 +30,7 @@ RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
 # 5xfd) and lost 0.002 at most on two good ones (gamma-adaptin, lysozyme); 2.5 lost 0.01 on the first
 # of these.
 _BLUR = 1.5
-_HAND_CYCLES = 2  # of density modification, before hands are compared
+_HAND_CYCLES = 3  # of density modification, before hands are compared
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,18 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
 
     Returns
     -------
-    ``first``, the same with "modified" before their names, and f_correlation of the last cycle.
+    ``first``; fom, gamma and f_correlation of the last cycle
+    (:class:`~crank2_unet.modification.CycleStatistics`); and modified_skewness, of the map after it.
     """
     reflections = data.reflections
     phi, fom = phi_fom_from_hl(data.hl, reflections.allowed_phase)
     hl = hl_from_phi_fom(phi, fom, reflections.allowed_phase)
     modified = modify_density(replace(data, hl=hl), unet_weights(data, net, solvent_content),
                               _HAND_CYCLES)
-    features, _ = features_of_map(reflections, modified.next_coefficients, net)
-    return {**first, **{f"modified_{name}": value for name, value in features.items()},
-            "f_correlation": modified.cycles[-1].f_correlation}
+    last = modified.cycles[-1]
+    seen = np.where(data.known, modified.next_coefficients, 0)
+    return {**first, "fom": last.fom, "gamma": last.gamma, "f_correlation": last.f_correlation,
+            "modified_skewness": skewness(density_map(reflections, seen, reflections.d_min / 3))}
 
 
 def features_of_map(reflections: Reflections, coefficients: np.ndarray, net: SolventNet,

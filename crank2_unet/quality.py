@@ -61,6 +61,12 @@ def map_features(density: gemmi.FloatGrid, logits: gemmi.FloatGrid) -> dict[str,
         "skewness": skew(values)}.items()}
 
 
+def skewness(density: gemmi.FloatGrid) -> float:
+    """The skewness of :func:`map_features`, for which no network is needed."""
+    rho = normalise(density, _CLIP)
+    return float(skew(rho.array[asymmetric_unit(rho)].astype(float)))
+
+
 def likeness(first: gemmi.FloatGrid, other: gemmi.FloatGrid) -> float:
     """Largest correlation of two maps of one crystal over all shifts of the origin, at most 1.
 

@@ -23,9 +23,8 @@ HEADINGS = {
     "hand": "Which hand is right",
 }
 RULES = {
-    "matthews": "from the sequence (Matthews statistics)",
+    "joint": "from the network and the sequence together",
     "unet": "from the network alone",
-    "conflation": "from the network and the sequence together",
     "user": "as given",
     "file": "of the mask file",
 }

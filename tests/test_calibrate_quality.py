@@ -47,8 +47,8 @@ def test_fit_predicts_other_records():
     assert report["correlation"]["rms_error"] < 0.1
     assert 0.85 < report["correlation"]["within_2_sd"] <= 1
     below = report["hands"][0]
-    assert below["phase error"] == "below 80" and 1 > below["modified contrast"]
-    assert below["network"] > below["modified contrast"]
+    assert below["phase error"] == "below 80" and 1 > below["modified skewness"]
+    assert below["network"] > below["modified skewness"]
     # probabilities mean what they say
     calibration = report["calibration"]
     assert calibration["probability"] == pytest.approx(calibration["right"], abs=0.06)

@@ -61,7 +61,7 @@ def test_segment(phased, folder, capsys):
     result = result_of(out)
     assert result["schema"] == 1 and result["device"]["used"] == "cpu"
     solvent = result["solvent_content"]
-    assert solvent["rule"] in ("matthews", "conflation", "unet")
+    assert solvent["rule"] == "joint"
     assert abs(solvent["value"] - 0.57) < 0.1  # examples/README.md
     assert sum(option["probability"] for option in solvent["matthews"]) == pytest.approx(1, abs=1e-4)
     mask = read_map(out / "mask.ccp4")

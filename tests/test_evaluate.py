@@ -12,7 +12,6 @@ pytest.importorskip("onnxruntime", reason="the toy network runs in ONNX Runtime"
 from prepared import SOLVENT, toy_card, write_prepared
 
 from crank2_unet.errors import InputError
-from crank2_unet.matthews import Composition
 from crank2_unet.network import ModelCard, SolventNet
 from crank2_unet.training.dataset import PreparedStructure
 from crank2_unet.training.evaluate import evaluate_map, evaluate_masks, render, summarise
@@ -40,13 +39,13 @@ def record(name="x_0", unet=0.8, variance=0.7, phase_error=55.0, **changes):
             "flat": {"unet": scores(unet), "variance 3": scores(variance),
                      "variance 4": scores(variance - 0.1)},
             "solvent_content": {"true": 0.5, "estimate": 0.55, "matthews": 0.7, "unet": 0.45},
-            **changes}
+            "copies": {"true": 2, "possible": 3, "estimate": 2, "matthews": 1}, **changes}
 
 
 def test_map_is_scored_against_the_truth(folder):
     structure = PreparedStructure.read(folder / "aaaa_0.npz")
     net = SolventNet.load(folder / "solvent.json", "cpu")
-    noisy, clean = (evaluate_map(structure, number, net, (3.0, 8.0), Composition.from_residues(100))
+    noisy, clean = (evaluate_map(structure, number, net, (3.0, 8.0), 1)
                     for number in (0, 1))
     assert clean["masks"]["unet"]["mcc"] > noisy["masks"]["unet"]["mcc"] > 0.3
     # the toy network is the local deviation at 3 Angstrom
@@ -78,8 +77,11 @@ def test_chains_decide_what_one_copy_is(folder, tmp_path):
     def of_first(**options):
         report = evaluate_masks(folder, folder / "solvent.json", tmp_path, radii=(3.0,), workers=0,
                                 **options)
-        return next(r for r in report["maps"] if r["name"] == "aaaa_0")["solvent_content"]
-    whole, halves = of_first(), of_first(index_csv=folder / "index.csv")
+        found = next(r for r in report["maps"] if r["name"] == "aaaa_0")
+        return found["solvent_content"], found["copies"]
+    (whole, one), (halves, two) = of_first(), of_first(index_csv=folder / "index.csv")
+    assert (one["true"], one["possible"], one["estimate"]) == (1, 2, 1)
+    assert (two["true"], two["possible"]) == (2, 4)
     # one copy of all of it is the obvious answer; of halves, any number up to four fits
     assert whole["matthews"] == pytest.approx(whole["true"], abs=0.02)
     assert halves["true"] == whole["true"]
@@ -88,7 +90,8 @@ def test_chains_decide_what_one_copy_is(folder, tmp_path):
 
 def test_summary_by_hand():
     records = [record("a_0", 0.9, 0.7, 45.0), record("a_0", 0.6, 0.7, 65.0, cycle=3),
-               record("b_0", 0.8, 0.6, 65.0)]
+               record("b_0", 0.8, 0.6, 65.0,
+                      copies={"true": 1, "possible": 1, "estimate": 1, "matthews": 1})]
     report = summarise(records)
     assert report["best_variance"] == "variance 4"
     assert report["overall"]["unet"]["mcc"] == pytest.approx(2.3 / 3)
@@ -100,7 +103,8 @@ def test_summary_by_hand():
     assert rows[1]["unet_mcc"] == pytest.approx(0.7)
     assert [row["bin"] for row in report["bins"]["cycle"]] == ["< 1", ">= 1"]
     assert report["solvent_content"]["estimate"] == pytest.approx(
-        {"median_error": 0.05, "within_0.1": 1.0})
+        {"median_error": 0.05, "rms_error": 0.05, "within_0.1": 1.0})
+    assert report["copies"] == {"n": 2, "estimate": 1.0, "matthews": 0.0}
     assert report["solvent_content"]["matthews"]["within_0.1"] == 0.0
 
 

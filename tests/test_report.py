@@ -56,12 +56,12 @@ def full_result():
         "device": {"asked": "auto", "used": "cpu", "provider": "CPUExecutionProvider",
                    "threads": 2, "note": NASTY},
         "solvent_content": {
-            "value": 0.437, "rule": "conflation", "unet_expected": 0.45,
+            "value": 0.437, "rule": "joint", "unet_expected": 0.45,
             "matthews": [{"copies": 3, "solvent": 0.43, "probability": 0.9, "unet": 0.8,
                           "joint": 0.9}],
             "distributions": {"solvent": x.tolist(), "matthews": None,
                               "unet": np.exp(-((x - 0.4) ** 2) * 50).tolist(),
-                              "conflation": None}},
+                              "joint": None}},
         "mask": {"fraction": 0.44, "probability_cutoff": 0.52,
                  "histogram": {"edges": edges, "counts": counts}},
         "cycles": [{"cycle": i, "fom": 0.5 + 0.1 * i, "gamma": None if i == 1 else 0.1}

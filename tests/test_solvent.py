@@ -1,4 +1,4 @@
-"""Solvent content: the U-net's distribution, equation (2) and its branches, plateaus."""
+"""Solvent content: the U-net's distribution, the posterior with a composition, plateaus."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_unet_alone_without_composition():
     assert estimate.rule == "unet"
     assert estimate.value == pytest.approx(0.4, abs=1e-3)
     assert estimate.cutoff == pytest.approx(1.0, abs=1e-2)
-    assert estimate.matthews is None and estimate.conflation is None and estimate.options == ()
+    assert estimate.matthews is None and estimate.joint is None and estimate.options == ()
 
 
 def test_user_overrules():
@@ -59,46 +59,44 @@ def test_user_overrules():
             estimate_solvent(LOGITS, triangle(1.0, 0.5), given=bad)
 
 
-def test_flat_unet_leaves_matthews_alone():
-    options = [option(0.7, 0.3), option(0.4, 0.6, 2), option(0.1, 0.1, 3)]
+def test_network_that_knows_nothing_leaves_matthews():
+    options = [option(0.7, 0.05), option(0.4, 0.9, 2), option(0.1, 0.05, 3)]
     estimate = estimate_solvent(LOGITS, FLAT, options)
-    assert (estimate.value, estimate.rule) == (0.4, "matthews")
+    assert estimate.rule == "joint"
     assert [o.unet for o in estimate.options] == [1, 1, 1]
-    assert estimate.options[1].joint == pytest.approx(0.6)
+    # the doubt about the composition has the weight of its prior, 0.2, and the network's mean of 0.5
+    assert [o.joint for o in estimate.options] == pytest.approx([0.04, 0.72, 0.04], abs=1e-3)
+    assert estimate.value == pytest.approx(0.8 * (0.05 * 0.7 + 0.9 * 0.4 + 0.05 * 0.1) + 0.2 * 0.5,
+                                           abs=5e-3)  # peaks near 0 and 1 are cut off there
+    assert estimate.matthews.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("probability, rule", [(0.52, "matthews"), (0.48, "conflation"),
-                                               (0.012, "conflation"), (0.008, "unet")])
-def test_branches_of_equation_2(probability, rule):
-    # the option's cutoff, 1.5, is half-way down the flank of the U-net's distribution: P_U = 0.5
-    estimate = estimate_solvent(LOGITS, triangle(1.0, 1.0), [option(0.35, probability)])
-    assert estimate.options[0].unet == pytest.approx(0.5, abs=1e-3)
-    assert estimate.options[0].joint == pytest.approx(probability / 2, abs=1e-3)
-    assert estimate.rule == rule
-    if rule == "unet":
-        assert estimate.value == pytest.approx(0.4, abs=1e-3)
-    if rule == "matthews":
-        assert estimate.value == 0.35
-
-
-def test_largest_joint_not_largest_matthews_probability_decides():
+def test_network_decides_between_copy_numbers():
     options = [option(0.6, 0.55), option(0.4, 0.45, 2)]
     estimate = estimate_solvent(LOGITS, triangle(1.0, 1.0), options)
-    assert (estimate.value, estimate.rule) == (0.4, "matthews")
+    assert estimate.options[1].joint > 0.8 > 0.1 > estimate.options[0].joint
+    assert estimate.value == pytest.approx(0.4, abs=0.01)
 
 
-def test_conflation_is_the_product():
-    options = [option(0.5, 0.4), option(0.4, 0.4, 2), option(0.3, 0.2, 3)]
-    estimate = estimate_solvent(LOGITS, triangle(1.5, 1.0), options)
-    assert estimate.rule == "conflation"
-    assert [o.joint for o in estimate.options] == pytest.approx([0, 0.2, 0.1], abs=1e-3)
-    # by hand: the U-net's distribution is a triangle on 0.25..0.45
-    s = np.linspace(0.25, 0.45, 20001)
-    matthews = np.where(s < 0.3, s / 0.3 * 0.2, np.minimum(0.2 + 2 * (s - 0.3), 0.4))
-    product = (0.1 - np.abs(s - 0.35)) * matthews
-    assert estimate.value == pytest.approx(np.sum(s * product) / product.sum(), abs=5e-4)
-    assert estimate.value > estimate.unet.expected + 0.005
-    assert estimate.conflation.sum() == pytest.approx(1)
+def test_posterior_by_hand():
+    estimate = estimate_solvent(LOGITS, triangle(1.5, 1.0), [option(0.4, 1.0)])
+    # the network's distribution is a triangle on 0.25..0.45 and its mean likelihood 0.1
+    s = np.linspace(0, 1, 20001)
+    unet = np.clip(1 - np.abs(s - 0.35) / 0.1, 0, None)
+    copies = np.exp(-0.5 * ((s - 0.4) / (0.08 * 0.6)) ** 2) / (0.08 * 0.6 * np.sqrt(2 * np.pi))
+    posterior = 0.8 * copies * unet + 0.2 * 0.1 * unet / 0.1
+    assert estimate.value == pytest.approx(s @ posterior / posterior.sum(), abs=5e-4)
+    assert estimate.options[0].joint == pytest.approx(
+        0.8 * (copies @ unet) / posterior.sum(), abs=5e-3)
+    assert 0.35 < estimate.value < 0.4
+    assert SOLVENT @ estimate.joint == pytest.approx(estimate.value)
+    assert estimate.joint.sum() == pytest.approx(1)
+
+
+def test_composition_that_contradicts_the_map_is_not_believed():
+    estimate = estimate_solvent(LOGITS, triangle(1.0, 1.0), [option(0.9, 0.7), option(0.8, 0.3, 2)])
+    assert estimate.rule == "joint" and max(o.joint for o in estimate.options) < 1e-6
+    assert estimate.value == pytest.approx(estimate.unet.expected, abs=2e-3)
 
 
 def test_interpolated_options_reach_zero_at_the_ends():
@@ -162,4 +160,4 @@ def test_result_entry():
                                          "kantardjieff_rupp", "unet", "joint"}
     assert {len(column) for column in entry["distributions"].values()} == {101}
     alone = json.loads(json.dumps(estimate_solvent(LOGITS, FLAT).to_json(), allow_nan=False))
-    assert alone["matthews"] == [] and alone["distributions"]["conflation"] is None
+    assert alone["matthews"] == [] and alone["distributions"]["joint"] is None

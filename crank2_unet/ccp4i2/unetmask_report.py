@@ -72,7 +72,7 @@ class unetmask_report(suite.WithReferences, suite.Report):
     def _show_graphs(self, result: dict) -> None:
         fold = self.addFold(label="How the answer was found", brief="Graphs", initiallyOpen=True)
         curves = result["solvent_content"]["distributions"]
-        labels = {"matthews": "Matthews", "unet": "network", "conflation": "both_together"}
+        labels = {"matthews": "Matthews", "unet": "network", "joint": "both_together"}
         columns = [(label, curves[key]) for key, label in labels.items() if curves.get(key)]
         _graph(fold, "Solvent content", "solvent content", "probability density",
                [("solvent_content", curves["solvent"]), *columns])

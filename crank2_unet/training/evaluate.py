@@ -77,24 +77,26 @@ def evaluate_masks(prepared: str | Path, card: str | Path, out: str | Path,
 def evaluate_file(path: str, card: str, radii: tuple, chains: dict[str, int]) -> list[dict]:
     """A record for each map of a prepared file."""
     structure = PreparedStructure.read(path)
-    copy = Composition.from_residues(
-        max(1, round(structure.n_residues / chains.get(structure.code, 1))))
+    copies = chains.get(structure.code, 1)
     net = SolventNet.load(card, "cpu", threads=1)
-    return [{"name": Path(path).stem, **evaluate_map(structure, number, net, radii, copy)}
+    return [{"name": Path(path).stem, **evaluate_map(structure, number, net, radii, copies)}
             for number in range(len(structure.coefficients))]
 
 
 def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
-                 radii: Sequence[float], copy: Composition) -> dict:
+                 radii: Sequence[float], copies: int) -> dict:
     """Scores of all masks of one map and its estimates of the solvent content.
+
+    The composition given to these is that of one of the ``copies`` in the asymmetric unit.
 
     Returns
     -------
     cycle, phase_error, d_min, solvent (of the true mask), masks (method -> scores, see
     :class:`~crank2_unet.training.metrics.Confusion`; "variance R" for each radius), flat (the same
-    against where the true density is flat, "unet" by what density modification uses) and
-    solvent_content: true (of the modelled mass), estimate (equation 2), matthews (its most probable
-    option) and unet (equation 1).
+    against where the true density is flat, "unet" by what density modification uses),
+    solvent_content: true (of the modelled mass), estimate (of the program), matthews (its most probable
+    option) and unet (the network alone), and copies: true, possible (largest number), estimate and
+    matthews (most probable ones).
     """
     reflections = structure.data.reflections
     found, true = predict(structure, number, net)
@@ -106,8 +108,10 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
                  for radius, deviation in _deviations(structure, number, radii).items()}
     flat = {"unet": found.flat > cutoff_for(found.flat, fraction), **variances}
     weights = np.ones(solvent.shape)
+    copy = Composition.from_residues(max(1, round(structure.n_residues / copies)))
     options = matthews_options(copy, reflections.cell, reflections.spacegroup, reflections.d_min)
     estimate = estimate_solvent(logits, net.card.cutoffs, options)
+    by_matthews = max(options, key=lambda option: option.probability)
     return {"cycle": int(structure.cycle[number]), "d_min": reflections.d_min,
             "phase_error": float(structure.phase_error[number]), "solvent": float(fraction),
             **{name: {method: Confusion.of_masks(mask, truth, weights).scores()
@@ -116,8 +120,10 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
                                           ("flat", flat, true.flat))},
             "solvent_content": {
                 "true": structure.solvent_matthews, "estimate": estimate.value,
-                "matthews": max(options, key=lambda option: option.probability).solvent,
-                "unet": estimate.unet.expected}}
+                "matthews": by_matthews.solvent, "unet": estimate.unet.expected},
+            "copies": {"true": copies, "possible": options[-1].copies,
+                       "estimate": max(estimate.options, key=lambda option: option.joint).copies,
+                       "matthews": by_matthews.copies}}
 
 
 def _deviations(structure: PreparedStructure, number: int, radii: Sequence[float],
@@ -147,6 +153,7 @@ def summarise(records: list[dict]) -> dict:
         "bins": {key: _by_bin(records, key, best) for key in _BINS},
         "solvent_content": {kind: _solvent_errors(records, kind)
                             for kind in ("estimate", "matthews", "unet")},
+        "copies": _copies_found([r["copies"] for r in records if r["copies"]["possible"] > 1]),
         "worse_than_variance": len(lost) / len(records),
         "worst": list(dict.fromkeys(r["name"] for r in worst))[:WORST], "maps": records}
 
@@ -181,7 +188,15 @@ def bin_name(limits: Sequence[float], i: int) -> str:
 def _solvent_errors(records: list[dict], kind: str) -> dict[str, float]:
     """Error of one estimate of the solvent content."""
     error = np.abs([r["solvent_content"][kind] - r["solvent_content"]["true"] for r in records])
-    return {"median_error": float(np.median(error)), "within_0.1": float(np.mean(error <= _CLOSE))}
+    return {"median_error": float(np.median(error)), "rms_error": float(np.sqrt(np.mean(error**2))),
+            "within_0.1": float(np.mean(error <= _CLOSE))}
+
+
+def _copies_found(records: list[dict[str, int]]) -> dict:
+    """How often the right number of copies is the most probable one."""
+    return {"n": len(records), **{
+        kind: float(np.mean([r[kind] == r["true"] for r in records])) if records else None
+        for kind in ("estimate", "matthews")}}
 
 
 def render(report: dict) -> str:
@@ -196,8 +211,13 @@ def render(report: dict) -> str:
     for key, rows in report["bins"].items():
         header = [name.replace("_", " ") for name in rows[0]]
         parts += [_TITLES[key], format_table(header, [list(row.values()) for row in rows])]
+    copies = report["copies"]
     errors = [[kind, *values.values()] for kind, values in report["solvent_content"].items()]
-    parts += ["Solvent content", format_table(["from", "median error", "within 0.1"], errors),
+    parts += ["Solvent content", format_table(["from", "median error", "rms error", "within 0.1"],
+                                              errors),
+              *([] if not copies["n"] else [
+                  f"Number of copies right in {copies['estimate']:.1%} of the {copies['n']} maps whose "
+                  f"cells allow several; by Matthews probabilities {copies['matthews']:.1%}"]),
               f"Network worse than local variance in {report['worse_than_variance']:.1%} of the "
               f"maps.  Worst masks: {', '.join(report['worst'])}"]
     if report["failures"]:
@@ -226,7 +246,7 @@ def fill_metrics(card: Path, report: dict) -> None:
     content = json.loads(card.read_text())
     content["metrics"] = {key: report[key] for key in (
         "n_maps", "n_structures", "best_variance", "overall", "flat", "solvent_content",
-        "worse_than_variance", "worst")}
+        "copies", "worse_than_variance", "worst")}
     with staged(card.parent) as stage:
         write_json(content, stage / card.name)
 

@@ -27,9 +27,9 @@ from .parallel import run_all
 from .dataset import prepared_files
 
 FEATURES = ("logit_spread", "region_contrast", "region_step", "agreement", "contrast", "skewness")
-HAND_FEATURES = (*FEATURES, *(f"modified_{name}" for name in FEATURES), "f_correlation")
+HAND_FEATURES = (*FEATURES, "fom", "gamma", "f_correlation", "modified_skewness")
 # the hand with the larger value is taken to be right
-CLASSICAL = ("contrast", "skewness", "modified_contrast", "modified_skewness")
+CLASSICAL = ("contrast", "skewness", "modified_skewness")
 _RIDGE = 1.0  # in units of one structure, for features of unit variance
 # degrees; better phases are worth a mask, and hardly any map of them may be called structureless
 _FAIR = 80.0
@@ -225,7 +225,7 @@ def summarise(records: Sequence[dict], model: QualityModel) -> dict:
     -------
     n; n_same_map (crystals without a wrong hand, left out of hands and calibration); hands: for bins
     of the phase error, share of crystals whose right hand is found by the network and by each
-    classical measure, at first and after the same density modification; calibration: mean
+    classical measure, skewness also after the same density modification; calibration: mean
     probability given to the hand that was chosen and how often it was right; correlation: of
     expected and true map correlation, its root-mean-square error, and share within two
     uncertainties; alarms: share of maps said to have no solvent structure; wrong (name ->
