@@ -26,7 +26,7 @@ _REFERENCES = ("variance", "best variance")
 
 
 def benchmark_simulated(folders: Sequence[str | Path], card: str | Path | None, out: str | Path,
-                        cycles: int = 5, limit: int | None = None,
+                        cycles: int = 10, limit: int | None = None,
                         largest_volume: float = np.inf,
                         errors: tuple[float, float] = ERRORS, workers: int = 1,
                         scheduler: str | None = None, radii: Sequence[float] = RADII,

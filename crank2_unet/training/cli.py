@@ -124,7 +124,7 @@ kept, so that an interrupted run is continued by repeating the command.""")
     parser.add_argument("prepared", nargs="+", help="folders of prepared structures")
     _add_card(parser)
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
-    parser.add_argument("--cycles", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--errors", type=float, nargs=2, metavar=("LOW", "HIGH"),
                         help="range of the starting phase errors, degrees; default: 45 85")
     parser.add_argument("--limit", type=int, metavar="N", help="data sets used; default: all")
