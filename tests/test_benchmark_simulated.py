@@ -43,6 +43,15 @@ def test_summary_counts_by_phase_error():
     assert found["medians"]["unet"]["phase_error"] == pytest.approx(49.95)
 
 
+def test_bins_by_starting_phase_error():
+    found = sets((50, 45, 40), (50, 49, 46))
+    found["set1"]["methods"]["start"]["phase_error"] = 59.9
+    low, high = summarise(found)["bins"]
+    assert (low["start"], low["n"], low["share"]) == ("< 60", 1, 0.5)
+    assert (high["start"], high["n"], high["share"]) == ("70 - 75", 1, None)
+    assert (high["variance error"], high["unet error"], high["unet cc"]) == (50, 40, 0.6)
+
+
 def test_choice_of_data_sets(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
