@@ -121,7 +121,8 @@ def summarise(sets: dict[str, dict]) -> dict:
     n; medians (method -> phase_error and cc); bins (rows of means over the sets of a range of
     starting phase errors, with the median share of a perfect mask's gain); against (reference mask
     -> better, worse_clearly, better_clearly (shares of the sets, by phase error; clearly: by more
-    than one degree), median (degrees gained) and worst (name -> degrees gained)); share_of_gain (n and median).
+    than one degree), median (degrees gained) and worst (name -> degrees gained)); share_of_gain (n
+    and median).
     """
     def column(method: str, score: str) -> np.ndarray:
         return np.array([found["methods"][method][score] for found in sets.values()])
