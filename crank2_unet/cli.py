@@ -428,10 +428,16 @@ class _progress:
 
 
 def _print_solvent(result: dict) -> None:
+    from .report import RULES, likely_copies
+
     solvent, device = result["solvent_content"], result["device"]
     print(f"Input columns:    {'; '.join(result['input']['labels'].values())}")
-    print(f"Solvent content:  {solvent['value']:.3f} (from: {solvent['rule']}"
+    print(f"Solvent content:  {solvent['value']:.3f} ({RULES[solvent['rule']]}"
           + (f"; network alone: {solvent['unet_expected']:.3f})" if device else ")"))
+    copies = likely_copies(solvent)
+    if copies:
+        print(f"Copies:           {copies['copies']} in the asymmetric unit, "
+              f"probability {copies['joint']:.2f}")
     quality = result.get("map_quality")
     if quality:
         print(f"Map quality:      correlation with the true map about {quality['correlation']:.2f} "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from numbers import Integral, Real
@@ -134,6 +134,11 @@ def _hands(result: dict) -> list[dict]:
             for row in rows]
 
 
+def likely_copies(solvent: Mapping) -> Mapping | None:
+    """The most probable entry of ``matthews`` of the solvent content; None without a composition."""
+    return max(solvent.get("matthews") or [], key=lambda option: option["joint"], default=None)
+
+
 def _tiles(result: dict) -> list[Tile]:
     """The answers, in the order in which a crystallographer asks for them."""
     tiles = []
@@ -141,6 +146,10 @@ def _tiles(result: dict) -> list[Tile]:
     if solvent:
         tiles.append(Tile("Solvent content", f"{solvent['value']:.1%}",
                           RULES.get(solvent.get("rule"), str(solvent.get("rule")))))
+        copies = likely_copies(solvent)
+        if copies:
+            tiles.append(Tile("Copies in the asymmetric unit", str(copies["copies"]),
+                              f"probability {copies['joint']:.2f}"))
     if mask:
         cutoff = mask.get("probability_cutoff")
         note = "" if cutoff is None else f", P(solvent) above {cutoff:.2f}"

@@ -77,7 +77,9 @@ def test_segment(phased, folder, capsys):
     assert len(coefficients.data.reflections) == result["input"]["n_reflections"]
     expected = structure_factors(mask, coefficients.data.reflections)
     assert np.allclose(coefficients.data.coefficients, expected, atol=1e-3 * np.abs(expected).max())
-    assert "Solvent content" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "(from the network and the sequence together; network alone: " in printed
+    assert "1 in the asymmetric unit, probability 0." in printed
 
 
 def test_pictures_are_those_of_the_report(phased, tmp_path):

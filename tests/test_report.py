@@ -99,7 +99,8 @@ def test_page_needs_nothing_else_and_escapes_everything(tmp_path):
 def test_headline_shows_the_answers(tmp_path):
     write_report(full_result(), tmp_path / "report.html")
     text = " ".join(Page(tmp_path / "report.html").text)
-    for answer in ("43.7%", "44.0%", "0.700", "0.310", "CPU", "3.2 s", "from the network and"):
+    for answer in ("43.7%", "44.0%", "0.700", "0.310", "CPU", "3.2 s", "from the network and",
+                   "Copies in the asymmetric unit 3 probability 0.90"):
         assert answer in text
 
 
