@@ -99,6 +99,13 @@ def test_composition_that_contradicts_the_map_is_not_believed():
     assert estimate.value == pytest.approx(estimate.unet.expected, abs=2e-3)
 
 
+def test_small_molecule_in_a_large_cell():
+    options = [option(1 - 0.0014 * n, 1 / 700, n) for n in range(1, 701)]
+    estimate = estimate_solvent(LOGITS, triangle(1.0, 1.0), options)
+    assert estimate.rule == "joint" and estimate.value == pytest.approx(0.4, abs=0.01)
+    assert estimate.joint.sum() == pytest.approx(1) == estimate.matthews.sum()
+
+
 def test_interpolated_options_reach_zero_at_the_ends():
     curve = interpolate_options([0.8, 0.6, 0.4, 0.2], [0.0, 0.1, 0.7, 0.2])
     assert curve[[0, 100]] == pytest.approx([0, 0])
