@@ -276,8 +276,7 @@ def _weigh(options: Sequence[MatthewsOption], unet: UnetSolvent,
     """
     solvent, prior = (np.array([getattr(option, name) for option in options])[:, None]
                       for name in ("solvent", "probability"))
-    # not narrower than the steps, between which a peptide in a large cell would be lost
-    curves = norm.pdf(SOLVENT, solvent, np.maximum(_MASS_ERROR * (1 - solvent), SOLVENT[1]))
+    curves = norm.pdf(SOLVENT, solvent, _MASS_ERROR * (1 - solvent))
     curves *= prior / curves.sum(axis=1, keepdims=True)
     copies = (1 - _DOUBT) * curves * unet.likelihood
     alone = _DOUBT * unet.likelihood.mean() * unet.probability
