@@ -26,7 +26,7 @@ pytest_plugins = ["test_prepare"]
 
 def sets(*errors):
     """Results of data sets; ``errors``: phase error of variance, best variance and network."""
-    return {f"set{i}": {"share": 0.5 if i else None, "methods": {
+    return {f"set{i}": {"d_min": 2.5, "share": 0.5 if i else None, "methods": {
         method: {"phase_error": error, "cc": 1 - error / 100}
         for method, error in zip(("variance", "best variance", "unet", "start", "true mask",
                                   "flat mask"),
@@ -43,10 +43,13 @@ def test_summary_counts_by_phase_error():
     assert found["medians"]["unet"]["phase_error"] == pytest.approx(49.95)
 
 
-def test_bins_by_starting_phase_error():
+def test_bins_by_starting_phase_error_and_resolution():
     found = sets((50, 45, 40), (50, 49, 46))
     found["set1"]["methods"]["start"]["phase_error"] = 59.9
-    low, high = summarise(found)["bins"]
+    found["set0"]["d_min"] = 1.9
+    bins = summarise(found)["bins"]
+    assert [(row["d_min"], row["n"]) for row in bins["d_min"]] == [("1.75 - 2", 1), ("2.5 - 3", 1)]
+    low, high = bins["start"]
     assert (low["start"], low["n"], low["share"]) == ("< 60", 1, 0.5)
     assert (high["start"], high["n"], high["share"]) == ("70 - 75", 1, None)
     assert (high["variance error"], high["unet error"], high["unet cc"]) == (50, 40, 0.6)

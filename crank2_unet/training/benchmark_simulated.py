@@ -21,7 +21,8 @@ from .dataset import prepared_files
 
 # degrees, of the starting phases: below, any mask will do; above, none does
 ERRORS = (45.0, 85.0)
-_BINS = (60.0, 65.0, 70.0, 75.0, 80.0)  # degrees, starting phase errors
+# upper limits of bins: degrees, of the starting phases; Angstrom
+_BINS = {"start": (60.0, 65.0, 70.0, 75.0, 80.0), "d_min": (1.75, 2.0, 2.5, 3.0)}
 _CLEAR = 1.0  # degrees; less is no difference that matters
 _WORST = 5  # data sets named in the report
 _REFERENCES = ("variance", "best variance")
@@ -118,11 +119,11 @@ def summarise(sets: dict[str, dict]) -> dict:
 
     Returns
     -------
-    n; medians (method -> phase_error and cc); bins (rows of means over the sets of a range of
-    starting phase errors, with the median share of a perfect mask's gain); against (reference mask
-    -> better, worse_clearly, better_clearly (shares of the sets, by phase error; clearly: by more
-    than one degree), median (degrees gained) and worst (name -> degrees gained)); share_of_gain (n
-    and median).
+    n; medians (method -> phase_error and cc); bins (for "start" and "d_min" rows of means over the
+    sets of a range of starting phase errors or resolutions, with the median share of a perfect
+    mask's gain); against (reference mask -> better, worse_clearly, better_clearly (shares of the
+    sets, by phase error; clearly: by more than one degree), median (degrees gained) and worst
+    (name -> degrees gained)); share_of_gain (n and median).
     """
     def column(method: str, score: str) -> np.ndarray:
         return np.array([found["methods"][method][score] for found in sets.values()])
@@ -131,7 +132,7 @@ def summarise(sets: dict[str, dict]) -> dict:
     return {"n": len(sets),
             "medians": {method: {score: float(np.median(column(method, score)))
                                  for score in ("phase_error", "cc")} for method in METHODS},
-            "bins": _by_start(list(sets.values())),
+            "bins": {key: _by_bin(list(sets.values()), key) for key in _BINS},
             "against": {method: _against(list(sets), column(method, "phase_error")
                                          - column("unet", "phase_error"))
                         for method in _REFERENCES},
@@ -139,18 +140,19 @@ def summarise(sets: dict[str, dict]) -> dict:
                               "median": float(np.median(shares)) if shares else None}}
 
 
-def _by_start(sets: list[dict]) -> list[dict]:
-    """Means in bins of the starting phase error; empty bins are left out."""
+def _by_bin(sets: list[dict], key: str) -> list[dict]:
+    """Means in bins of the starting phase error or resolution; empty bins are left out."""
     def mean(found: list[dict], method: str, score: str) -> float:
         return float(np.mean([one["methods"][method][score] for one in found]))
 
-    place = np.searchsorted(_BINS, [found["methods"]["start"]["phase_error"] for found in sets],
+    place = np.searchsorted(_BINS[key], [
+        found["d_min"] if key == "d_min" else found["methods"][key]["phase_error"] for found in sets],
                             side="right")
     rows = []
     for i in np.unique(place):
         inside = [found for found, p in zip(sets, place) if p == i]
         shares = [found["share"] for found in inside if found["share"] is not None]
-        rows.append({"start": bin_name(_BINS, i), "n": len(inside),
+        rows.append({key: bin_name(_BINS[key], i), "n": len(inside),
                      **{f"{method} error": mean(inside, method, "phase_error")
                         for method in METHODS if method != "start"},
                      **{f"{method} cc": mean(inside, method, "cc") for method in ("variance", "unet")},
@@ -176,8 +178,10 @@ def render(report: dict) -> str:
     parts = [f"{report['n']} data sets with starting phase errors of {low:g}-{high:g} degrees, "
              f"{report['cycles']} cycles; medians",
              format_table(["mask", "phase error", "map cc"], medians),
-             "Means by starting phase error, degrees; share: of the gain of the true mask, median",
-             format_table(list(report["bins"][0]), [list(row.values()) for row in report["bins"]]),
+             "Means by starting phase error, degrees, and by resolution, Angstrom; share: of the gain "
+             "of the true mask, median",
+             *(format_table(list(rows[0]), [list(row.values()) for row in rows])
+               for rows in report["bins"].values()),
              "Network against local variance: share of the sets with lower phase errors",
              format_table(["against", "better", f"by > {_CLEAR:g} deg", f"worse by > {_CLEAR:g} deg",
                            "median gain"], against)]
