@@ -6,12 +6,13 @@ from .matthews import Composition
 from .network import ModelCard
 from .quality import MapQuality
 from .reflections import Reflections
+from .solvent import SolventEstimate
 
 _RESOLUTION_MARGIN = 0.2  # Angstrom
 
 
 def doubts(card: ModelCard, reflections: Reflections, composition: Composition | None,
-           quality: MapQuality | None) -> dict[str, str]:
+           quality: MapQuality | None, solvent: SolventEstimate) -> dict[str, str]:
     """Why the network's mask of this crystal may be unreliable; empty for most crystals.
 
     Parameters
@@ -20,10 +21,12 @@ def doubts(card: ModelCard, reflections: Reflections, composition: Composition |
     reflections : of the map.
     composition : what is in the crystal, if it is known.
     quality : of the map, if the card can tell.
+    solvent : how the solvent content was found.
 
     Returns
     -------
-    "resolution", "symmetry", "nucleic acid" or "solvent structure" -> what is wrong, in a sentence.
+    "resolution", "symmetry", "nucleic acid", "composition" or "solvent structure" -> what is wrong, in
+    a sentence.
     """
     found = {}
     low, high = card.d_min_range
@@ -40,6 +43,11 @@ def doubts(card: ModelCard, reflections: Reflections, composition: Composition |
         found["nucleic acid"] = (
             "The sequence is nucleic acid only; the network was trained on protein, so that the "
             "mask is unreliable.")
+    if solvent.options and sum(option.joint for option in solvent.options) < 0.5:
+        found["composition"] = (
+            "No number of copies of the sequence fits the map well: the network alone gives a "
+            f"solvent content of {solvent.unet.expected:.2f}. Check the sequence or the number of "
+            "residues, the unit cell and the space group.")
     if quality and not quality.solvent_structure:
         found["solvent structure"] = (
             "The map shows no protein-like solvent structure, so that the mask means little. Improve "

@@ -294,7 +294,8 @@ def _progress_of_part(progress: Progress, number: int, parts: int, done: int, to
 def judge(found: Segmentation, given: Input, net: SolventNet, composition: Composition | None,
           ) -> dict:
     """Entries of the result on the quality of a map and on doubts about its mask, with warnings."""
-    reasons = doubts(net.card, given.data.reflections, composition, found.quality)
+    reasons = doubts(net.card, given.data.reflections, composition, found.quality,
+                     found.solvent)
     for sentence in reasons.values():
         _log.warning("%s", sentence)
     return {"map_quality": found.quality and asdict(found.quality), "doubts": list(reasons)}

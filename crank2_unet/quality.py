@@ -154,5 +154,14 @@ class QualityModel:
         return MapQuality(expected, self.uncertainty, self.structure(features) > 0, features)
 
     def probability_of_hand(self, first: Mapping[str, float], other: Mapping[str, float]) -> float:
-        """Probability that the map with the ``first`` features is the one of the right hand."""
+        """Probability that the map with the ``first`` features is the one of the right hand.
+
+        Raises
+        ------
+        ModelError : the card goes by features of another version.
+        """
+        unknown = sorted(self.hand.weights.keys() - first.keys())
+        if unknown:
+            raise ModelError(f"The model card judges hands by {', '.join(unknown)}, which this version "
+                             "does not use. Run 'crank2-unet model quality' with it.")
         return float(expit(self.hand({name: first[name] - other[name] for name in first})))

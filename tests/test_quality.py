@@ -20,10 +20,11 @@ from crank2_unet.grids import density_map, like
 from crank2_unet.jobs import Columns, Content, NetworkChoice, run_segment
 from crank2_unet.hand import run_hand
 from crank2_unet.masks import local_deviation
-from crank2_unet.matthews import Composition
+from crank2_unet.matthews import Composition, MatthewsOption
 from crank2_unet.network import ModelCard
 from crank2_unet.quality import Linear, MapQuality, QualityModel, likeness, map_features
 from crank2_unet.reflections import Reflections
+from crank2_unet.solvent import CutoffDistribution, estimate_solvent
 
 MODEL = QualityModel(Linear(-0.2, {"region_contrast": 0.8}), 0.1,
                      Linear(0.0, {"region_contrast": 20.0, "skewness": 5.0}),
@@ -77,6 +78,9 @@ def test_judgement_is_limited_and_symmetric():
     p = MODEL.probability_of_hand(good, bad)
     assert p > 0.99 and MODEL.probability_of_hand(bad, good) == pytest.approx(1 - p)
     assert MODEL.probability_of_hand(good, good) == 0.5
+    old = replace(MODEL, hand=Linear(0.0, {"modified_contrast": 1.0}))
+    with pytest.raises(ModelError, match="by modified_contrast(.|\n)*'crank2-unet model quality'"):
+        old.probability_of_hand(good, bad)
 
 
 def test_card_entry_survives_and_damage_is_named(card):
@@ -90,13 +94,19 @@ def test_doubts(card):
     read = replace(ModelCard.read(card), point_groups=("2", "222"))
     protein, rna = Composition.from_residues(100), Composition(0.0, 10000.0)
     fine = MapQuality(0.5, 0.1, True, {})
+    logits = np.linspace(-5, 5, 1001)
+    cutoffs = CutoffDistribution(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 0.0]))
+    agreed, wrong = (estimate_solvent(logits, cutoffs, [MatthewsOption(1, s, 2.0, 1.0, 1.0)])
+                     for s in (0.4, 0.9))
     usual = crystal("P 21 21 21", 2.5)
-    assert doubts(read, usual, protein, fine) == {} == doubts(read, usual, None, None)
-    assert list(doubts(read, crystal("P 21 21 21", 7.0), None, fine)) == ["resolution"]
-    assert list(doubts(read, crystal("F 4 3 2", 3.0), protein, fine)) == ["symmetry"]
-    found = doubts(read, usual, rna, MapQuality(0.04, 0.1, False, {}))
+    assert doubts(read, usual, protein, fine, agreed) == {} == doubts(read, usual, None, None, agreed)
+    assert list(doubts(read, crystal("P 21 21 21", 7.0), None, fine, agreed)) == ["resolution"]
+    assert list(doubts(read, crystal("F 4 3 2", 3.0), protein, fine, agreed)) == ["symmetry"]
+    found = doubts(read, usual, rna, MapQuality(0.04, 0.1, False, {}), agreed)
     assert list(found) == ["nucleic acid", "solvent structure"]
-    assert doubts(replace(read, point_groups=()), crystal("F 4 3 2", 3.0), protein, fine) == {}
+    assert doubts(replace(read, point_groups=()), crystal("F 4 3 2", 3.0), protein, fine, agreed) == {}
+    assert list(doubts(read, usual, protein, fine, wrong)) == ["composition"]
+    assert doubts(read, usual, None, fine, estimate_solvent(logits, cutoffs)) == {}
 
 
 def write_map(path, reflections, coefficients):
