@@ -89,3 +89,11 @@ def probability_with_mean(logits: gemmi.FloatGrid, solvent_content: float) -> ge
     unit = logits.array[asymmetric_unit(logits)].astype(float)
     shift = brentq(lambda s: expit(unit + s).mean() - solvent_content, -50.0, 50.0)
     return like(logits, expit(logits.array + shift))
+
+
+def certainty(probability: gemmi.FloatGrid) -> float:
+    """How sure probabilities are, from 0 (the same everywhere) to 1 (all are 0 or 1): their variance
+    as a share of what it can be."""
+    values = probability.array[asymmetric_unit(probability)]
+    mean = values.mean(dtype=float)
+    return float(values.var(dtype=float) / (mean * (1 - mean)))

@@ -8,7 +8,9 @@ import pytest
 
 from crank2_unet.features import InputSpec, input_maps, normalise, sample_window
 from crank2_unet.grids import asymmetric_unit, density_map, empty_grid, like, resample
-from crank2_unet.segmentation import map_logits, probability, probability_with_mean
+from crank2_unet.masks import soften
+from crank2_unet.pipeline import region_weights
+from crank2_unet.segmentation import certainty, map_logits, probability, probability_with_mean
 from crank2_unet.windows import Stitcher, blend_weights, plan_windows
 
 from crystals import SETTINGS, crystal, random_coefficients
@@ -99,3 +101,22 @@ def test_shifted_probability_has_the_mean_asked_for():
     unit = asymmetric_unit(logits)
     assert probability_with_mean(logits, 0.37).array[unit].mean() == pytest.approx(0.37, abs=1e-4)
     assert np.allclose(probability(logits).array, 1 / (1 + np.exp(-logits.array)), atol=1e-6)
+
+
+def test_certainty_is_zero_for_one_probability_everywhere_and_one_for_a_mask():
+    grid = empty_grid(gemmi.UnitCell(30, 40, 50, 90, 90, 90), gemmi.SpaceGroup("P 21 21 21"), 2.0)
+    mask = like(grid, np.zeros(grid.shape))
+    mask.array[:, :, :mask.nw // 4] = 1
+    mask.symmetrize_max()
+    assert certainty(mask) == pytest.approx(1.0)
+    assert certainty(like(grid, 0.7 + 0 * mask.array)) == pytest.approx(0.0, abs=1e-6)
+    assert certainty(like(grid, 0.25 + 0.5 * mask.array)) < 0.5
+
+
+def test_region_weights_of_certain_masks_are_softened_less():
+    reflections = crystal("P 43 21 2", 5.0)
+    density = density_map(reflections, random_coefficients(reflections), 1.6)
+    for scale, blur in ((20.0, 1.0), (1.0, 1.5)):
+        logits = like(density, scale * density.array / density.array.std())
+        assert np.array_equal(region_weights(logits, 0.4).array,
+                              soften(probability_with_mean(logits, 0.4), blur).array)
