@@ -20,6 +20,7 @@ from .histograms import protein_levels
 from .masks import orbits
 from .ncs import NcsSums
 from .phases import phase_difference
+from .reflections import Reflections
 from .weighting import Weighted, combine
 
 RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
@@ -33,6 +34,9 @@ _MIN_SHARE = 0.02
 # Share of the points on either side that is clipped to measure means and variances: the peaks of
 # heavy atoms, 15-45 standard deviations high in SAD maps, would dominate them.
 _EXTREME = 0.01
+# Cosine between the changes of the map in two cycles, below which the second takes back the first.
+# Others change nearly at right angles, however far the phases are from their end.
+_BACK = -0.25
 _MAP_LEVELS = 1000  # to tabulate a smooth function of density
 _NOISE_LEVELS = 17  # to tabulate it for the shares of noise that NCS averaging leaves
 
@@ -95,6 +99,10 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                    averager: Averager | None = None) -> ModificationResult:
     """Improve phases by what is known of solvent and protein density.
 
+    Each cycle starts from the map that :func:`~crank2_unet.weighting.combine` makes for it.  Poor maps
+    can go to and fro between two solutions, for ever; where a change takes back the one before, half
+    of it is made, which ends on the way between them.
+
     Parameters
     ----------
     data : amplitudes, experimental phase probabilities (used anew in each cycle), starting map.
@@ -121,6 +129,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     known = data.known
     phi = np.rad2deg(np.angle(coefficients))
     statistics = []
+    step = np.zeros_like(coefficients)
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
         density = density_map(reflections, coefficients, spacing)
@@ -132,11 +141,22 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         modified = structure_factors(density, reflections)
         weighted = combine(data, modified)
         statistics.append(_statistics(data, phi, weights, gamma, weighted, cycle, started))
-        coefficients, phi = weighted.extrinsic, weighted.phi
+        previous, step = step, weighted.extrinsic - coefficients
+        if _cosine(previous, step, reflections) < _BACK:
+            step = step / 2
+        coefficients, phi = coefficients + step, weighted.phi
         if progress:
             progress(statistics[-1])
     return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
-                              statistics, weighted.extrinsic, modified)
+                              statistics, coefficients, modified)
+
+
+def _cosine(one: np.ndarray, other: np.ndarray, reflections: Reflections) -> float:
+    """Of the angle between two changes of a map, (n,) complex coefficients; 0 if one is no change."""
+    def product(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.sum(reflections.multiplicity * (np.conj(a) * b).real))
+    lengths = np.sqrt(product(one, one) * product(other, other))
+    return product(one, other) / lengths if lengths else 0.0
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,

@@ -1,11 +1,12 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import gemmi
 import numpy as np
 import pytest
 
 from blob import CELLS, blob, noisy, without
+from crank2_unet import modification
 from crank2_unet.errors import InputError
 from crank2_unet.grids import density_map, like
 from crank2_unet.masks import deviation_radius, model_mask, soften, variance_weights
@@ -99,6 +100,25 @@ def test_solvent_becomes_flat_and_protein_keeps_its_mean():
     assert whole[solvent].mean() == pytest.approx(density.array[solvent].mean(), rel=0.1)
     tolerance = 0.02 * float(density.array.std())
     assert whole[~solvent].mean() == pytest.approx(density.array[~solvent].mean(), abs=tolerance)
+
+
+@pytest.mark.parametrize("strength, back", [(1.0, False), (0.2, True)])
+def test_half_of_a_change_is_made_that_takes_back_the_one_before(strength, back, monkeypatch):
+    data, truth, mask = noisy(blob("P 21 21 21"), fom=0.3)
+    data = replace(data, hl=strength * data.hl)
+
+    def maps():
+        runs = (modify_density(data, constant(soften(mask, 0.7)), cycles) for cycles in (1, 2))
+        return [data.coefficients, *(run.next_coefficients for run in runs)]
+
+    first, second, third = maps()
+    monkeypatch.setattr(modification, "_BACK", -1.1)  # whole changes only
+    whole = maps()[2] - second
+    weight = data.reflections.multiplicity
+    cosine = np.real(np.vdot(weight * (second - first), whole)) / np.sqrt(
+        np.vdot(weight * (second - first), second - first).real * np.vdot(weight * whole, whole).real)
+    assert (cosine < -0.25) == back
+    assert np.allclose(third - second, whole / 2 if back else whole, atol=1e-6 * np.abs(whole).max())
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
