@@ -37,6 +37,9 @@ _EXTREME = 0.01
 # Cosine between the changes of the map in two cycles, below which the second takes back the first.
 # Others change nearly at right angles, however far the phases are from their end.
 _BACK = -0.25
+# Share of the amplitudes that the control does not know: enough of them to tell, and few enough that
+# it stays like the map that knows all.
+_HELD_BACK = 0.08
 _MAP_LEVELS = 1000  # to tabulate a smooth function of density
 _NOISE_LEVELS = 17  # to tabulate it for the shares of noise that NCS averaging leaves
 
@@ -103,6 +106,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     can go to and fro between two solutions, for ever; where a change takes back the one before, half
     of it is made, which ends on the way between them.
 
+    Beside the map runs a second one, the control, with the same weights but without some of the
+    amplitudes, which tell how far the agreement of amplitudes and modified map can be trusted.
+
     Parameters
     ----------
     data : amplitudes, experimental phase probabilities (used anew in each cycle), starting map.
@@ -124,31 +130,69 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         raise InputError(f"The number of cycles is {cycles}; it must be at least 1.")
     if not np.any(data.coefficients):
         raise InputError("The starting map is empty: all its coefficients are zero.")
-    reflections, coefficients = data.reflections, data.coefficients
-    spacing = reflections.d_min / _POINTS_PER_D_MIN
-    known = data.known
-    phi = np.rad2deg(np.angle(coefficients))
+    main = _Sequence(data, averager)
+    control = _Sequence(data, averager, _held_back(data))
     statistics = []
-    step = np.zeros_like(coefficients)
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
-        density = density_map(reflections, coefficients, spacing)
-        seen = density if known.all() else density_map(
-            reflections, np.where(known, coefficients, 0), spacing)
-        weights = region_weights(seen, cycle)
-        ncs = averager(density, cycle) if averager else None
-        density, gamma = modify_map(density, weights, reflections.d_min, ncs)
-        modified = structure_factors(density, reflections)
-        weighted = combine(data, modified)
-        statistics.append(_statistics(data, phi, weights, gamma, weighted, cycle, started))
-        previous, step = step, weighted.extrinsic - coefficients
-        if _cosine(previous, step, reflections) < _BACK:
-            step = step / 2
-        coefficients, phi = coefficients + step, weighted.phi
+        weights = region_weights(main.seen, cycle)
+        trust = control.modify(weights, cycle).trust
+        previous_phi = main.phi
+        weighted = main.modify(weights, cycle, trust)
+        statistics.append(_statistics(data, previous_phi, weights, main.gamma, weighted, cycle,
+                                      started))
         if progress:
             progress(statistics[-1])
     return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
-                              statistics, coefficients, modified)
+                              statistics, main.coefficients, main.modified)
+
+
+def _held_back(data: PhasedData) -> np.ndarray:
+    """(n,) bool: measured reflections that the map of the control does not know."""
+    return np.isfinite(data.f) & (np.random.default_rng(0).random(len(data.f)) < _HELD_BACK)
+
+
+class _Sequence:
+    """A map that goes from cycle to cycle.
+
+    Parameters
+    ----------
+    data : the experiment.
+    averager : see :func:`modify_density`.
+    held_back : (n,) bool, measured reflections that the map does not know; default: none.
+    """
+
+    def __init__(self, data: PhasedData, averager: Averager | None,
+                 held_back: np.ndarray | None = None):
+        self._data, self._averager, self._held_back = data, averager, held_back
+        start = data.coefficients if held_back is None else np.where(held_back, 0, data.coefficients)
+        self.coefficients, self.phi = start, np.rad2deg(np.angle(start))
+        self._step = np.zeros_like(start)
+        self.density = self._map(start)
+
+    def _map(self, coefficients: np.ndarray) -> gemmi.FloatGrid:
+        reflections = self._data.reflections
+        return density_map(reflections, coefficients, reflections.d_min / _POINTS_PER_D_MIN)
+
+    @property
+    def seen(self) -> gemmi.FloatGrid:
+        """The map without what modification has filled in."""
+        known = self._data.known
+        return self.density if known.all() else self._map(np.where(known, self.coefficients, 0))
+
+    def modify(self, weights: gemmi.FloatGrid, cycle: int, trust: float = 1.0) -> Weighted:
+        """One cycle, after which ``coefficients`` and ``density`` are those of the next."""
+        reflections = self._data.reflections
+        ncs = self._averager(self.density, cycle) if self._averager else None
+        modified, self.gamma = modify_map(self.density, weights, reflections.d_min, ncs)
+        self.modified = structure_factors(modified, reflections)
+        weighted = combine(self._data, self.modified, trust, self._held_back)
+        before, self._step = self._step, weighted.extrinsic - self.coefficients
+        if _cosine(before, self._step, reflections) < _BACK:
+            self._step = self._step / 2
+        self.coefficients, self.phi = self.coefficients + self._step, weighted.phi
+        self.density = self._map(self.coefficients)
+        return weighted
 
 
 def _cosine(one: np.ndarray, other: np.ndarray, reflections: Reflections) -> float:

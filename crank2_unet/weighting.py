@@ -2,7 +2,9 @@
 
 Each cycle of density modification yields structure factors Fc.  Their normalised values Ec predict
 those of the crystal with a correlation sigma-A (Read, 1986, Acta Cryst. A42, 140-149), a smooth
-function of resolution found by maximum likelihood from the amplitudes alone.  Putting the
+function of resolution found by maximum likelihood from the amplitudes alone.  Amplitudes that the
+modified map knows agree better with it than its phases deserve; how much is learnt from amplitudes
+that were held back, like a free R value (Brünger, 1992, Nature 355, 472-475).  Putting the
 experimental phase probabilities inside the likelihood (MLHL: Pannu et al., 1998, Acta Cryst. D54,
 1285-1294; for density modification: Cowtan, 2010, Acta Cryst. D66, 470-478) was tried: it gives
 poorer phases on real data, because overconfident experimental phases then speak against Fc.
@@ -28,6 +30,7 @@ from .shells import Shells
 _SIGMA_A = np.append(np.linspace(0.1, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
 # expected bend of sigma-A, as second difference from shell to shell; holds the curve together
 _BEND = 0.05
+_TRUST = np.linspace(0.1, 1.0, 46)  # shares of sigma-A that are tried
 _NEARBY = 0.7  # width, in steps of h, k, l, of the Gaussian that weighs neighbours
 _LEAST_WEIGHT = 0.3  # of the mean over all reflections, beside 4.1 of all neighbours
 
@@ -44,6 +47,7 @@ class Weighted:
     sigma_a : (n,) correlation of Ec with the normalised structure factors of the crystal.
     filled : (n,) complex 2mFo-DFc (centric: mFo), DFc where not measured: the map to look at.
     extrinsic : (n,) complex, the map to modify next, see :func:`combine`.
+    trust : share of the sigma-A of agreeing amplitudes that ``sigma_a`` has, 0..1.
     """
 
     hl: np.ndarray
@@ -53,6 +57,7 @@ class Weighted:
     sigma_a: np.ndarray
     filled: np.ndarray
     extrinsic: np.ndarray
+    trust: float
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,17 @@ class _Pair:
         return np.where(self.centric, x, 2 * x)
 
 
-def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
+def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
+            held_back: np.ndarray | None = None) -> Weighted:
     """Combine the phases of a modified map with the experimental ones.
 
     Parameters
     ----------
     data : experimental amplitudes and phase probabilities.
     modified : (n,) complex structure factors of the modified map, on any scale.
+    trust : share of sigma-A that is believed, 0..1.
+    held_back : (n,) bool, measured reflections that the modified map does not know, nor is the next
+        one to know them.  They then decide the trust.
 
     Notes
     -----
@@ -99,7 +108,8 @@ def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
     A35, 779-785); for centric reflections it tends to 0, which gives mFo.
     """
     r, measured = data.reflections, np.isfinite(data.f)
-    shells = Shells(r, measured)
+    used = measured if held_back is None else measured & ~held_back
+    shells = Shells(r, used)
     root_epsilon = np.sqrt(r.epsilon)
     scale = shells.rms(np.nan_to_num(data.f) / root_epsilon) * root_epsilon
     f_calc = modified * scale / (shells.rms(np.abs(modified) / root_epsilon) * root_epsilon)
@@ -110,7 +120,10 @@ def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
 
     even = replace(pair, e_obs=_evened(pair.e_obs, r, measured),
                    e_calc=_evened(pair.e_calc, r, measured))
-    sigma_a = _fit_sigma_a(shells, _log_likelihood(even.take(measured)))
+    sigma_a = _fit_sigma_a(shells, _log_likelihoods(even.take(used), _SIGMA_A))
+    if held_back is not None:
+        trust = _trust(even.take(held_back), sigma_a[held_back])
+    sigma_a = trust * sigma_a
     t = pair.concentration(sigma_a) * pair.direction
     hl = data.hl + np.stack([t.real, t.imag, np.zeros(len(r)), np.zeros(len(r))], axis=1)
     phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
@@ -123,7 +136,7 @@ def combine(data: PhasedData, modified: np.ndarray) -> Weighted:
     return Weighted(hl, phi, fom, f_calc, sigma_a,
                     filled=np.where(measured, np.where(r.centric, best, 2 * best - expected),
                                     expected),
-                    extrinsic=np.where(measured, extrinsic, expected))
+                    extrinsic=np.where(used, extrinsic, expected), trust=trust)
 
 
 def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np.ndarray:
@@ -161,13 +174,20 @@ def _fit_sigma_a(shells: Shells, log_likelihood: np.ndarray) -> np.ndarray:
     return shells.interpolate(found.x)
 
 
-def _log_likelihood(pair: _Pair) -> np.ndarray:
-    """log P(e_obs; e_calc) for each tabulated sigma-A, (len(_SIGMA_A), n), up to a constant."""
+def _trust(pair: _Pair, sigma_a: np.ndarray) -> float:
+    """Mean share of sigma-A, (n,), by what amplitudes that were held back say; all shares are as
+    probable before."""
+    log_likelihood = _log_likelihoods(pair, np.outer(_TRUST, sigma_a)).sum(axis=1)
+    return float(np.average(_TRUST, weights=np.exp(log_likelihood - log_likelihood.max())))
+
+
+def _log_likelihoods(pair: _Pair, sigma_a: np.ndarray) -> np.ndarray:
+    """log P(e_obs; e_calc), (m, n), up to a constant, for m values, or m rows (n,), of sigma-A."""
     degrees = np.where(pair.centric, 0.5, 1.0)
     rows = []
-    for sigma_a in _SIGMA_A:
-        variance, x = pair.variance(sigma_a), pair.concentration(sigma_a)
-        misfit = (pair.e_obs**2 + sigma_a**2 * pair.e_calc**2) / variance
+    for value in sigma_a:
+        variance, x = pair.variance(value), pair.concentration(value)
+        misfit = (pair.e_obs**2 + value**2 * pair.e_calc**2) / variance
         # log cosh x and log I0(x) less x, which does not overflow
         overlap = np.log(i0e(x))
         overlap[pair.centric] = np.log1p(np.exp(-2 * x[pair.centric]))
