@@ -121,7 +121,7 @@ def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
     even = replace(pair, e_obs=_evened(pair.e_obs, r, measured),
                    e_calc=_evened(pair.e_calc, r, measured))
     sigma_a = _fit_sigma_a(shells, _log_likelihoods(even.take(used), _SIGMA_A))
-    if held_back is not None:
+    if held_back is not None and held_back.any():
         trust = _trust(even.take(held_back), sigma_a[held_back])
     sigma_a = trust * sigma_a
     t = pair.concentration(sigma_a) * pair.direction

@@ -42,6 +42,24 @@ def test_strong_and_weak_regions_of_reciprocal_space_are_no_agreement_of_phases(
     assert out.sigma_a.mean() < 0.53  # 0.60 if neighbours are not looked at
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_amplitudes_that_were_held_back_decide_the_trust(right):
+    reflections = crystal("P 43 21 2", 2.0)
+    truth, modified = correlated(reflections, 0.8)
+    held_back = np.random.default_rng(3).random(len(truth)) < 0.1
+    if not right:  # a map that has learnt the amplitudes that it was shown, and knows no others
+        modified = np.where(held_back, random_coefficients(reflections, 4) * np.abs(modified).mean(),
+                            modified)
+    data = observed(reflections, truth)
+    out, plain = combine(data, modified, held_back=held_back), combine(data, modified)
+    assert 0.85 < out.trust <= 1.0 if right else 0.1 <= out.trust < 0.4
+    assert out.sigma_a.mean() == pytest.approx(0.8 * out.trust, abs=0.05)
+    # what is held back does not go into the next map
+    expected = out.sigma_a * out.f_calc
+    assert np.allclose(out.extrinsic[held_back], expected[held_back])
+    assert np.array_equal(combine(data, modified, trust=0.5).sigma_a, 0.5 * plain.sigma_a)
+
+
 def test_a_map_without_information_leaves_the_experimental_phases():
     reflections = crystal("P 21 21 21", 2.0)
     truth, modified = correlated(reflections, 0.0)
