@@ -37,9 +37,9 @@ _EXTREME = 0.01
 # Cosine between the changes of the map in two cycles, below which the second takes back the first.
 # Others change nearly at right angles, however far the phases are from their end.
 _BACK = -0.25
-# Share of the amplitudes that the control does not know: enough of them to tell, and few enough that
-# it stays like the map that knows all.
-_HELD_BACK = 0.08
+# of the amplitudes: enough of them to tell, and few enough that the control stays like the map that
+# knows all
+HELD_BACK = 0.08
 _MAP_LEVELS = 1000  # to tabulate a smooth function of density
 _NOISE_LEVELS = 17  # to tabulate it for the shares of noise that NCS averaging leaves
 
@@ -99,7 +99,8 @@ class ModificationResult:
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                    progress: Callable[[CycleStatistics], None] | None = None,
-                   averager: Averager | None = None) -> ModificationResult:
+                   averager: Averager | None = None, held_back: float = HELD_BACK,
+                   ) -> ModificationResult:
     """Improve phases by what is known of solvent and protein density.
 
     Each cycle starts from the map that :func:`~crank2_unet.weighting.combine` makes for it.  Poor maps
@@ -121,6 +122,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     progress : called with the statistics of each cycle.
     averager : sums over copies of the molecule, for instance
         :class:`~crank2_unet.ncs.NcsAverager`; called with the current map and the cycle.
+    held_back : share of the amplitudes that the control does not know; 0: all agreement is trusted.
 
     Raises
     ------
@@ -131,12 +133,12 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     if not np.any(data.coefficients):
         raise InputError("The starting map is empty: all its coefficients are zero.")
     main = _Sequence(data, averager)
-    control = _Sequence(data, averager, _held_back(data))
+    control = _Sequence(data, averager, _some(data, held_back)) if held_back else None
     statistics = []
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
         weights = region_weights(main.seen, cycle)
-        trust = control.modify(weights, cycle).trust
+        trust = control.modify(weights, cycle).trust if control else 1.0
         previous_phi = main.phi
         weighted = main.modify(weights, cycle, trust)
         statistics.append(_statistics(data, previous_phi, weights, main.gamma, weighted, cycle,
@@ -147,9 +149,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                               statistics, main.coefficients, main.modified)
 
 
-def _held_back(data: PhasedData) -> np.ndarray:
-    """(n,) bool: measured reflections that the map of the control does not know."""
-    return np.isfinite(data.f) & (np.random.default_rng(0).random(len(data.f)) < _HELD_BACK)
+def _some(data: PhasedData, share: float) -> np.ndarray:
+    """(n,) bool: a share of the measured reflections, always the same ones."""
+    return np.isfinite(data.f) & (np.random.default_rng(0).random(len(data.f)) < share)
 
 
 class _Sequence:

@@ -102,7 +102,8 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
                      first: dict[str, float]) -> dict[str, float]:
     """Features by which hands are told apart: of the map as it is and after density modification.
 
-    The right hand gains more by it.  The phases are taken as unimodal, as a map shows them.
+    The right hand gains more by it.  The phases are taken as unimodal, as a map shows them, and no
+    amplitudes are held back: the judgement is fitted to figures of merit that all agreement raises.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
     phi, fom = phi_fom_from_hl(data.hl, reflections.allowed_phase)
     hl = hl_from_phi_fom(phi, fom, reflections.allowed_phase)
     modified = modify_density(replace(data, hl=hl), unet_weights(data, net, solvent_content),
-                              _HAND_CYCLES)
+                              _HAND_CYCLES, held_back=0)
     last = modified.cycles[-1]
     seen = np.where(data.known, modified.next_coefficients, 0)
     return {**first, "fom": last.fom, "gamma": last.gamma, "f_correlation": last.f_correlation,
