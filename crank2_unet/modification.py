@@ -19,8 +19,7 @@ from .grids import asymmetric_unit, density_map, like, structure_factors
 from .histograms import protein_levels
 from .masks import orbits
 from .ncs import NcsSums
-from .phases import phase_difference
-from .reflections import Reflections
+from .phases import map_correlation, phase_difference
 from .weighting import Weighted, combine
 
 RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
@@ -34,8 +33,8 @@ _MIN_SHARE = 0.02
 # Share of the points on either side that is clipped to measure means and variances: the peaks of
 # heavy atoms, 15-45 standard deviations high in SAD maps, would dominate them.
 _EXTREME = 0.01
-# Cosine between the changes of the map in two cycles, below which the second takes back the first.
-# Others change nearly at right angles, however far the phases are from their end.
+# Correlation of the changes of the map in two cycles, below which the second takes back the first.
+# Others have hardly any correlation, however far the phases are from their end.
 _BACK = -0.25
 # of the amplitudes: enough of them to tell, and few enough that the control stays like the map that
 # knows all
@@ -137,10 +136,10 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     statistics = []
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
-        weights = region_weights(main.seen, cycle)
-        trust = control.modify(weights, cycle).trust if control else 1.0
-        previous_phi = main.phi
-        weighted = main.modify(weights, cycle, trust)
+        density, previous_phi = main.density(), main.phi
+        weights = region_weights(main.seen(density), cycle)
+        trust = control.modify(control.density(), weights, cycle).trust if control else 1.0
+        weighted = main.modify(density, weights, cycle, trust)
         statistics.append(_statistics(data, previous_phi, weights, main.gamma, weighted, cycle,
                                       started))
         if progress:
@@ -170,39 +169,33 @@ class _Sequence:
         start = data.coefficients if held_back is None else np.where(held_back, 0, data.coefficients)
         self.coefficients, self.phi = start, np.rad2deg(np.angle(start))
         self._step = np.zeros_like(start)
-        self.density = self._map(start)
+
+    def density(self) -> gemmi.FloatGrid:
+        """The map."""
+        return self._map(self.coefficients)
+
+    def seen(self, density: gemmi.FloatGrid) -> gemmi.FloatGrid:
+        """The map, already made as ``density``, without what modification has filled in."""
+        known = self._data.known
+        return density if known.all() else self._map(np.where(known, self.coefficients, 0))
+
+    def modify(self, density: gemmi.FloatGrid, weights: gemmi.FloatGrid, cycle: int,
+               trust: float = 1.0) -> Weighted:
+        """One cycle from ``density``, after which the map is that of the next."""
+        reflections = self._data.reflections
+        ncs = self._averager(density, cycle) if self._averager else None
+        flattened, self.gamma = modify_map(density, weights, reflections.d_min, ncs)
+        self.modified = structure_factors(flattened, reflections)
+        weighted = combine(self._data, self.modified, trust, self._held_back)
+        before, self._step = self._step, weighted.extrinsic - self.coefficients
+        if map_correlation(before, self._step, reflections.multiplicity) < _BACK:
+            self._step = self._step / 2
+        self.coefficients, self.phi = self.coefficients + self._step, weighted.phi
+        return weighted
 
     def _map(self, coefficients: np.ndarray) -> gemmi.FloatGrid:
         reflections = self._data.reflections
         return density_map(reflections, coefficients, reflections.d_min / _POINTS_PER_D_MIN)
-
-    @property
-    def seen(self) -> gemmi.FloatGrid:
-        """The map without what modification has filled in."""
-        known = self._data.known
-        return self.density if known.all() else self._map(np.where(known, self.coefficients, 0))
-
-    def modify(self, weights: gemmi.FloatGrid, cycle: int, trust: float = 1.0) -> Weighted:
-        """One cycle, after which ``coefficients`` and ``density`` are those of the next."""
-        reflections = self._data.reflections
-        ncs = self._averager(self.density, cycle) if self._averager else None
-        modified, self.gamma = modify_map(self.density, weights, reflections.d_min, ncs)
-        self.modified = structure_factors(modified, reflections)
-        weighted = combine(self._data, self.modified, trust, self._held_back)
-        before, self._step = self._step, weighted.extrinsic - self.coefficients
-        if _cosine(before, self._step, reflections) < _BACK:
-            self._step = self._step / 2
-        self.coefficients, self.phi = self.coefficients + self._step, weighted.phi
-        self.density = self._map(self.coefficients)
-        return weighted
-
-
-def _cosine(one: np.ndarray, other: np.ndarray, reflections: Reflections) -> float:
-    """Of the angle between two changes of a map, (n,) complex coefficients; 0 if one is no change."""
-    def product(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.sum(reflections.multiplicity * (np.conj(a) * b).real))
-    lengths = np.sqrt(product(one, one) * product(other, other))
-    return product(one, other) / lengths if lengths else 0.0
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,

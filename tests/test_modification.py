@@ -125,10 +125,8 @@ def test_half_of_a_change_is_made_that_takes_back_the_one_before(strength, back,
     first, second, third = maps()
     monkeypatch.setattr(modification, "_BACK", -1.1)  # whole changes only
     whole = maps()[2] - second
-    weight = data.reflections.multiplicity
-    cosine = np.real(np.vdot(weight * (second - first), whole)) / np.sqrt(
-        np.vdot(weight * (second - first), second - first).real * np.vdot(weight * whole, whole).real)
-    assert (cosine < -0.25) == back
+    correlation = map_correlation(second - first, whole, data.reflections.multiplicity)
+    assert (correlation < -0.25) == back
     assert np.allclose(third - second, whole / 2 if back else whole, atol=1e-6 * np.abs(whole).max())
 
 
