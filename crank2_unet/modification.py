@@ -20,6 +20,7 @@ from .histograms import protein_levels
 from .masks import orbits
 from .ncs import NcsSums
 from .phases import map_correlation, phase_difference
+from .sharpening import fall_off, fall_off_u, scaled
 from .weighting import Weighted, combine
 
 RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
@@ -45,7 +46,7 @@ _NOISE_LEVELS = 17  # to tabulate it for the shares of noise that NCS averaging 
 
 @dataclass(frozen=True)
 class CycleStatistics:
-    """What happened in one cycle, over the measured reflections.
+    """What happened in one cycle, over the measured reflections, sharpened.
 
     Parameters
     ----------
@@ -102,6 +103,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                    ) -> ModificationResult:
     """Improve phases by what is known of solvent and protein density.
 
+    All cycles work on sharpened amplitudes (:mod:`~crank2_unet.sharpening`); the result has the
+    fall-off of the data.
+
     Each cycle starts from the map that :func:`~crank2_unet.weighting.combine` makes for it.  Poor maps
     can go to and fro between two solutions, for ever; where a change takes back the one before, half
     of it is made, which ends on the way between them.
@@ -112,10 +116,10 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     Parameters
     ----------
     data : amplitudes, experimental phase probabilities (used anew in each cycle), starting map.
-    region_weights : gives P(solvent) in [0, 1] on the grid of the current map from that map and
-        the number of the cycle.  It sees the map without the reflections that are neither measured
-        nor in the starting map: what the modification filled in there is mostly the last mask,
-        and masks that see it confirm themselves until the phases are lost (seen on 5xfd, which
+    region_weights : gives P(solvent) in [0, 1] on the grid of the current, sharpened map from that
+        map and the number of the cycle.  It sees the map without the reflections that are neither
+        measured nor in the starting map: what the modification filled in there is mostly the last
+        mask, and masks that see it confirm themselves until the phases are lost (seen on 5xfd, which
         has no data beyond 9.5 A).
     cycles : number of cycles, at least 1.
     progress : called with the statistics of each cycle.
@@ -131,6 +135,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         raise InputError(f"The number of cycles is {cycles}; it must be at least 1.")
     if not np.any(data.coefficients):
         raise InputError("The starting map is empty: all its coefficients are zero.")
+    u = fall_off_u(data)
+    data, fading = scaled(data, u), fall_off(data.reflections, u)
     main = _Sequence(data, averager)
     control = _Sequence(data, averager, _some(data, held_back)) if held_back else None
     statistics = []
@@ -144,8 +150,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                                       started))
         if progress:
             progress(statistics[-1])
-    return ModificationResult(weighted.filled, weighted.phi, weighted.fom, weighted.hl, weights,
-                              statistics, main.coefficients, main.modified)
+    return ModificationResult(weighted.filled * fading, weighted.phi, weighted.fom, weighted.hl,
+                              weights, statistics, main.coefficients * fading, main.modified * fading)
 
 
 def _some(data: PhasedData, share: float) -> np.ndarray:
@@ -234,7 +240,7 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
 
     Parameters
     ----------
-    density : current map.
+    density : current map, sharpened.
     solvent : P(solvent) on its grid, in [0, 1].
     d_min : resolution of the map, Angstrom.
     ncs : sums over the other copies.

@@ -14,7 +14,6 @@ import gemmi
 import numpy as np
 
 from . import __version__
-from .anisotropy import anisotropy, fall_off, scaled
 from .data import PhasedData
 from .errors import Crank2UnetError, InputError, ProgramError
 from .grids import density_map, like, read_map_of, resample, write_map
@@ -29,6 +28,7 @@ from .parrot_log import ParrotLog
 from .parrot_options import ParrotOptions
 from .phases import phi_fom_from_hl, to_complex
 from .pipeline import fixed_weights, segment, unet_weights
+from .sharpening import fall_off_u
 
 _log = logging.getLogger(__name__)
 _ROUNDING = 1e-3  # of weights that programs write as small integers
@@ -46,13 +46,10 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     given = read_phased(options.mtzin, options.colin_fo, options.colin_hl,
                         "" if options.colin_hl else options.colin_phifom, options.colin_fc,
                         d_min=options.resolution)
-    data, u = given.data, np.zeros((3, 3))
+    data = given.data
     log.say("Columns: " + "; ".join(given.labels.values()))
-    if options.anisotropy_correction:
-        u = anisotropy(data)
-        data = scaled(data, u)
-        log.say("Anisotropy correction, U (Angstrom^2):", *(
-            "  " + "  ".join(f"{value:8.4f}" for value in row) for row in u))
+    log.say("Fall-off of amplitudes, removed in all cycles, U (Angstrom^2):", *(
+        "  " + "  ".join(f"{value:8.4f}" for value in row) for row in fall_off_u(data)))
     masks = _Masks(options, given, data)
     log.solvent(masks.solvent_content, masks.solvent_source, masks.matthews)
     log.start(masks.fom, _correlation_with_map(data))
@@ -66,7 +63,7 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
         log.cycle_ends(statistics, averager.statistics if averager else [])
 
     result = modify_density(data, weights, options.cycles, cycle_ends, averager)
-    _write(options, given, result, fall_off(data.reflections, u))
+    _write(options, given, result)
     log.finish(averager.operators if averager else [])
 
 
@@ -300,13 +297,11 @@ def read_structure(path: str) -> gemmi.Structure:
     return structure
 
 
-def _write(options: ParrotOptions, given: Input, result: ModificationResult, fall_off: np.ndarray,
-           ) -> None:
+def _write(options: ParrotOptions, given: Input, result: ModificationResult) -> None:
     """Parrot's columns: HL coefficients and map, or the modified map alone."""
     coefficients = result.coefficients
     if options.modify_map_and_terminate:  # of any scale: give it that of the amplitudes
         coefficients = result.modified * _scale(given.data.f, result.modified)
-    coefficients = coefficients * fall_off
     groups = [_group(options.colout_fc or options.colout, given, ("F_phi.F", "F_phi.phi"), "FP",
                      (np.abs(coefficients), np.rad2deg(np.angle(coefficients)) % 360))]
     if not options.modify_map_and_terminate:

@@ -15,6 +15,7 @@ UNNEEDED = {
     "colin-ref-hl": (True, "no reference structure is needed"),
     "colin-ref-phifom": (True, "no reference structure is needed"),
     "colin-free": (True, "all reflections are used, as in Parrot"),
+    "anisotropy-correction": (False, "the fall-off of amplitudes is always corrected"),
     "rice-probability": (False, "sigma-A always comes from the amplitudes alone"),
     "verbose": (True, "there is one level of detail"),
 }
@@ -57,7 +58,6 @@ class ParrotOptions:
     ncs_average: bool = False
     force_solvent_mask_calculation: bool = False
     modify_map_and_terminate: bool = False
-    anisotropy_correction: bool = False
     resolution: float = 1.0
     cycles: int = 3
     solvent_content: float = 0.0
@@ -191,7 +191,7 @@ Density modification with a solvent mask from a U-net: a replacement for CCP4's 
 its command line, writes its columns and needs no reference structure.
 
 data        -mtzin FILE  -colin-fo F,SIGF  -colin-hl A,B,C,D or -colin-phifom PHI,FOM
-            -colin-fc F,PHI (starting map)  -resolution D  -anisotropy-correction
+            -colin-fc F,PHI (starting map)  -resolution D
 content     -solvent-content X  -seqin FILE
 output      -mtzout FILE (parrot.mtz)  -colout PREFIX (parrot)  -colout-hl A,B,C,D
             -colout-fc F,PHI  -xmlout FILE  -title TEXT

@@ -19,8 +19,8 @@ from .modification import modify_density
 from .network import SolventNet
 from .phases import hl_from_phi_fom, phi_fom_from_hl
 from .quality import MapQuality, map_features, skewness
-from .reflections import Reflections
 from .segmentation import certainty, map_logits, probability, probability_with_mean
+from .sharpening import sharpened
 from .solvent import SolventEstimate, estimate_solvent
 
 Progress = Callable[[int, int], None]
@@ -40,7 +40,7 @@ class Segmentation:
 
     Parameters
     ----------
-    density : the map that was segmented.
+    density : the map that was segmented, sharpened.
     probability : P(solvent) by the network, in [0, 1].
     flat : P(the true density is flat) by the network, in [0, 1]: for density modification.
     mask : 1 = solvent, 0 = protein; its mean is the solvent content.
@@ -58,7 +58,7 @@ class Segmentation:
 
 def segment(data: PhasedData, net: SolventNet, composition: Composition | None = None,
             solvent_content: float | None = None, progress: Progress | None = None) -> Segmentation:
-    """Segment a map into solvent and protein.
+    """Segment a map, sharpened as in density modification, into solvent and protein.
 
     Parameters
     ----------
@@ -68,8 +68,9 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     solvent_content : fixes the solvent content, 0..1; default: estimated.
     progress : called with (windows done, windows in all).
     """
-    density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
-    logits = map_logits(data.reflections, data.coefficients, density, net, progress)
+    sharp = sharpened(data)
+    density = density_map(data.reflections, sharp.coefficients, data.reflections.d_min / 3)
+    logits = map_logits(data.reflections, sharp.coefficients, density, net, progress)
     options = [] if composition is None else matthews_options(
         composition, density.unit_cell, density.spacegroup, data.reflections.d_min)
     solvent = estimate_solvent(logits.solvent.array[asymmetric_unit(density)], net.card.cutoffs,
@@ -122,16 +123,18 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
     modified = modify_density(replace(data, hl=hl), unet_weights(data, net, solvent_content),
                               _HAND_CYCLES, held_back=0)
     last = modified.cycles[-1]
-    seen = np.where(data.known, modified.next_coefficients, 0)
+    seen = replace(data, coefficients=np.where(data.known, modified.next_coefficients, 0))
+    density = density_map(reflections, sharpened(seen).coefficients, reflections.d_min / 3)
     return {**first, "fom": last.fom, "gamma": last.gamma, "f_correlation": last.f_correlation,
-            "modified_skewness": skewness(density_map(reflections, seen, reflections.d_min / 3))}
+            "modified_skewness": skewness(density)}
 
 
-def features_of_map(reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
-                    ) -> tuple[dict[str, float], gemmi.FloatGrid]:
-    """Features of a map (:func:`~crank2_unet.quality.map_features`) and its logits of P(solvent)."""
-    density = density_map(reflections, coefficients, reflections.d_min / 3)
-    logits = map_logits(reflections, coefficients, density, net).solvent
+def features_of_map(data: PhasedData, net: SolventNet) -> tuple[dict[str, float], gemmi.FloatGrid]:
+    """Features of the sharpened map (:func:`~crank2_unet.quality.map_features`) and its logits of
+    P(solvent)."""
+    r, sharp = data.reflections, sharpened(data).coefficients
+    density = density_map(r, sharp, r.d_min / 3)
+    logits = map_logits(r, sharp, density, net).solvent
     return map_features(density, logits), logits
 
 

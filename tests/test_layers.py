@@ -9,7 +9,7 @@ LAYERS = [
     {"phases", "reflections", "scatterer", "parrot_options"},
     {"data", "grids", "shells", "sad_settings"},
     {"intensities", "histograms", "masks", "matthews", "windows", "friedel", "substructure"},
-    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "anisotropy", "ncs", "parrot"},
+    {"mtz", "features", "solvent", "sad_model", "weighting", "output", "sharpening", "ncs", "parrot"},
     {"quality"},
     {"network", "sad", "modification", "ncs_search"},
     {"segmentation", "simulation"},

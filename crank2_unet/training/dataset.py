@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import gemmi
@@ -18,6 +18,7 @@ from ..grids import density_map, like, resample
 from ..masks import cut_at_fraction, local_deviation
 from ..phases import to_complex
 from ..reflections import Reflections
+from ..sharpening import fall_off, fall_off_u
 
 # Angstrom; finer density costs more time than it changes in the mask
 _FLAT_LIMIT, _FLAT_RADIUS = 2.0, 2.0
@@ -80,6 +81,20 @@ class PreparedStructure:
     def true_coefficients(self) -> np.ndarray:
         """(n,) complex: the measured amplitudes with the true phases."""
         return to_complex(np.nan_to_num(self.data.f), self.phi_true)
+
+    @cached_property
+    def sharp_coefficients(self) -> np.ndarray:
+        """(m, n) complex: the maps as the network sees them, sharpened."""
+        return self.coefficients / self._fall_off
+
+    @cached_property
+    def _fall_off(self) -> np.ndarray:
+        return fall_off(self.data.reflections, fall_off_u(self.data))
+
+    @property
+    def sharp_true_coefficients(self) -> np.ndarray:
+        """(n,) complex: ``true_coefficients``, sharpened."""
+        return self.true_coefficients / self._fall_off
 
     @property
     def flat(self) -> gemmi.FloatGrid:
@@ -214,13 +229,14 @@ class WindowSource:
             structure = PreparedStructure.read(self.files[order[place]])
             which = _either(np.random.default_rng((self._seed, 2, number)),
                             len(structure.coefficients))
-            maps = input_maps(structure.data.reflections, structure.coefficients[which], self._spec)
+            maps = input_maps(structure.data.reflections, structure.sharp_coefficients[which],
+                              self._spec)
             loaded.append((maps, [structure.truth, structure.flat, self._true_density(structure)]))
         return loaded
 
     def _true_density(self, structure: PreparedStructure) -> gemmi.FloatGrid:
-        """The map of the measured amplitudes with the true phases."""
-        return input_maps(structure.data.reflections, structure.true_coefficients,
+        """The sharpened map of the measured amplitudes with the true phases."""
+        return input_maps(structure.data.reflections, structure.sharp_true_coefficients,
                           InputSpec(self._spec.spacing, self._spec.clip, deviation_radius=0.0))[0]
 
     def _cut(self, maps: list[gemmi.FloatGrid], truth: list[gemmi.FloatGrid],

@@ -130,7 +130,8 @@ def _deviations(structure: PreparedStructure, number: int, radii: Sequence[float
                 ) -> dict[float, np.ndarray]:
     """Local deviation at the points of the asymmetric unit of the truth's grid, by radius."""
     reflections = structure.data.reflections
-    density = density_map(reflections, structure.coefficients[number], reflections.d_min / 3)
+    density = density_map(reflections, structure.sharp_coefficients[number],
+                          reflections.d_min / 3)
     unit = asymmetric_unit(structure.truth)
     return {radius: resample(local_deviation(density, radius), structure.truth).array[unit]
             for radius in radii}

@@ -15,7 +15,7 @@ def predict(structure: PreparedStructure, number: int, net: SolventNet) -> tuple
     -------
     Calibrated logits, (n,) each, and the truth, (n,) each, true = solvent or flat density.
     """
-    logits = map_logits(structure.data.reflections, structure.coefficients[number],
+    logits = map_logits(structure.data.reflections, structure.sharp_coefficients[number],
                         structure.truth, net)
     unit = asymmetric_unit(structure.truth)
     truth = Regions(structure.truth, structure.flat)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +126,7 @@ def examine_file(path: str, card: str) -> dict:
             "phase_error": float(structure.phase_error[0]), "cc": float(structure.map_cc[0]),
             "likeness": likeness(*(density_map(*hand, spacing) for hand in hands)),
             "right": right, "wrong": wrong,
-            "noise": features_of_map(data.reflections, noise, net)[0]}
+            "noise": features_of_map(replace(data, coefficients=noise), net)[0]}
 
 
 def _features(data: PhasedData, reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
@@ -135,7 +135,7 @@ def _features(data: PhasedData, reflections: Reflections, coefficients: np.ndarr
     fom = np.clip(np.nan_to_num(np.abs(coefficients) / data.f), 0.0, 0.999)
     hl = hl_from_phi_fom(np.rad2deg(np.angle(coefficients)), fom, reflections.allowed_phase)
     hand = PhasedData(reflections, data.f, data.sigf, hl, coefficients)
-    first, logits = features_of_map(reflections, coefficients, net)
+    first, logits = features_of_map(hand, net)
     content = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs).value
     return features_of_hand(hand, net, content, first)
 
