@@ -12,7 +12,8 @@ from crank2_unet.grids import density_map, like
 from crank2_unet.masks import deviation_radius, model_mask, soften, variance_weights
 from crank2_unet.modification import modify_density, modify_map
 from crank2_unet.mtz import read_phased
-from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
+from crank2_unet.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
+from crank2_unet.sharpening import fall_off, scaled
 from crank2_unet.training.histograms import model_structure_factors
 
 
@@ -55,6 +56,19 @@ def test_result_is_consistent_and_its_statistics_are_plain_numbers(case):
     assert json.loads(json.dumps([asdict(cycle) for cycle in seen]))
     assert seen[0].solvent_fraction == pytest.approx(float(mask.array.mean()))
     assert seen[1].phase_change < seen[0].phase_change
+
+
+def test_the_fall_off_of_the_data_changes_no_phase_and_stays_in_the_result(case):
+    data, truth, mask = case
+    u = np.diag([0.2, 0.2, 0.2])
+    faded = scaled(data, -u)  # every lattice has this symmetry
+    one, two = (modify_density(d, constant(soften(mask, 0.7)), 2) for d in (data, faded))
+    assert phase_difference(one.phi, two.phi).max() < 0.1
+    assert np.allclose(one.fom, two.fom, atol=1e-3)
+    factor = fall_off(data.reflections, u)
+    for values in ("coefficients", "modified", "next_coefficients"):
+        first, second = getattr(one, values) * factor, getattr(two, values)
+        assert np.allclose(first, second, atol=1e-3 * np.abs(first).max())
 
 
 def test_map_of_the_result_has_the_symmetry(case):
