@@ -13,7 +13,7 @@ LEVELS = 50  # equally probable density values that stand for the distribution
 
 def protein_levels(d_min: float) -> np.ndarray:
     """Densities of a protein region without noise, mean 0 and standard deviation 1, in a map that was
-    sharpened by :func:`~crank2_unet.sharpening.scaled`.
+    sharpened by :func:`~crank2_unet.sharpening.sharpened`.
 
     Parameters
     ----------

@@ -203,7 +203,7 @@ mask        -mask unet|variance   default: the network if it can be used, else l
             -mskin FILE   mask from a CCP4 map;  -mskin-cycles first|all (all)
             -mskin-one-is solvent|protein (solvent)  -mskin-value mask|prob|soft (soft)
             -mask-command CMD   before each cycle run CMD MAP MASK CYCLE, which writes -mskin
-            -mask-map FILE   the MAP that the command is given
+            -mask-map FILE   the MAP that the command is given, sharpened
 network     -model CARD.json  -device auto|cpu|cuda  -threads N
 NCS         -ncs-operator ALPHA,BETA,GAMMA,X,Y,Z,X,Y,Z   -pdbin-ha FILE  -pdbin-mr FILE
             -ncs-mask-filter-radius R (6)  -ncs-asu-fraction X (0.1)

@@ -124,9 +124,13 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
                               _HAND_CYCLES, held_back=0)
     last = modified.cycles[-1]
     seen = replace(data, coefficients=np.where(data.known, modified.next_coefficients, 0))
-    density = density_map(reflections, sharpened(seen).coefficients, reflections.d_min / 3)
     return {**first, "fom": last.fom, "gamma": last.gamma, "f_correlation": last.f_correlation,
-            "modified_skewness": skewness(density)}
+            "modified_skewness": skewness(sharpened_map(seen))}
+
+
+def sharpened_map(data: PhasedData) -> gemmi.FloatGrid:
+    """The map whose likeness and skewness tell hands apart."""
+    return density_map(data.reflections, sharpened(data).coefficients, data.reflections.d_min / 3)
 
 
 def features_of_map(data: PhasedData, net: SolventNet) -> tuple[dict[str, float], gemmi.FloatGrid]:

@@ -23,6 +23,8 @@ LEAST_RESOLUTION = 5.5
 # and, at low resolution, on 4fsx and 5xfd cut at 2.8 Angstrom.
 _SHARP, _ATOMIC, _SOFTER = 6.0, 2.3, 33.0
 _B = 8 * np.pi**2  # B = 8 pi^2 U
+# with less, six parameters of fall-off are not determined, and what is extrapolated would be noise
+_COARSEST, _FEWEST = 4.5, 100  # Angstrom, and number of reflections
 _STEPS = 8  # of Fisher scoring, which converges in 5
 _EULER = 0.5772  # mean of -log of an intensity that is exponentially distributed with mean 1
 
@@ -38,13 +40,14 @@ def fall_off_u(data: PhasedData) -> np.ndarray:
 
     Intensities are taken as exponentially distributed (Wilson, 1949, Acta Cryst. 2, 318-321) about
     those of resting atoms (:func:`~crank2_unet.histograms.log_mean_intensity`) times an anisotropic
-    Gaussian, which obeys the symmetry.  Zero for data that do not reach 5.5 Angstrom.
+    Gaussian, which obeys the symmetry.  Zero for data that cannot tell: beyond 4.5 Angstrom, or with
+    fewer than 100 amplitudes within 5.5 Angstrom.
     """
     r = data.reflections
     used = np.isfinite(data.f) & (data.f > 0) & (r.d < LEAST_RESOLUTION)
-    basis = _invariant_basis(r)
-    if used.sum() <= len(basis):
+    if r.d_min > _COARSEST or used.sum() < _FEWEST:
         return np.zeros((3, 3))
+    basis = _invariant_basis(r)
     s = _reciprocal(r)[used]
     terms = -4 * np.pi**2 * np.einsum("ni,kij,nj->nk", s, basis, s)  # of log intensity
     design = np.column_stack([np.ones(len(s)), terms])

@@ -21,7 +21,7 @@ from ..grids import density_map, empty_grid, structure_factors
 from ..histograms import LEVELS
 from ..masks import model_mask
 from ..reflections import Reflections
-from ..sharpening import LEAST_RESOLUTION, fall_off_u, scaled
+from ..sharpening import LEAST_RESOLUTION, sharpened
 
 # usual bulk solvent: density in electrons per cubic Angstrom, B in square Angstrom
 # (Fokine & Urzhumtsev, 2002, Acta Cryst. D58, 1387-1392)
@@ -54,8 +54,7 @@ def density_levels(structure: gemmi.Structure, d_min: float) -> np.ndarray:
     reflections = Reflections(structure.cell, gemmi.SpaceGroup(structure.spacegroup_hm), d_min)
     true = model_structure_factors(structure, reflections)
     data = PhasedData(reflections, np.abs(true), np.zeros(len(true)), np.zeros((len(true), 4)), true)
-    sharp = scaled(data, fall_off_u(data)).coefficients
-    density = density_map(reflections, sharp, d_min / 3)
+    density = density_map(reflections, sharpened(data).coefficients, d_min / 3)
     inside = np.sort(density.array[model_mask(structure, density).array < 0.5])
     levels = np.array([part.mean() for part in np.array_split(inside, LEVELS)])
     return (levels - levels.mean()) / levels.std()

@@ -12,11 +12,11 @@ from scipy.optimize import minimize
 
 from ..data import PhasedData
 from ..errors import InputError, ModelError
-from ..grids import asymmetric_unit, density_map
+from ..grids import asymmetric_unit
 from ..network import ModelCard, SolventNet
 from ..output import staged, write_json
 from ..phases import hl_from_phi_fom
-from ..pipeline import features_of_hand, features_of_map
+from ..pipeline import features_of_hand, features_of_map, sharpened_map
 from ..quality import SAME_MAP, Linear, QualityModel, likeness
 from ..reflections import Reflections
 from ..solvent import estimate_solvent
@@ -118,23 +118,21 @@ def examine_file(path: str, card: str) -> dict:
         raise InputError(f"{path} holds one hand only. Prepare the structures anew with "
                          "'crank2-unet model prepare --both-hands'.")
     net = SolventNet.load(card, "cpu", threads=1)
-    spacing = data.reflections.d_min / 3
     noise = random_phases(data.reflections, data.coefficients, sum(structure.code.encode()))
-    hands = ((data.reflections, data.coefficients), (other.reflections, other.coefficients))
-    right, wrong = (_features(data, *hand, net) for hand in hands)
+    hands = data, replace(data, reflections=other.reflections, coefficients=other.coefficients)
+    right, wrong = (_features(hand, net) for hand in hands)
     return {"name": Path(path).stem, "spacegroup": data.reflections.spacegroup.xhm(),
             "phase_error": float(structure.phase_error[0]), "cc": float(structure.map_cc[0]),
-            "likeness": likeness(*(density_map(*hand, spacing) for hand in hands)),
+            "likeness": likeness(*map(sharpened_map, hands)),
             "right": right, "wrong": wrong,
             "noise": features_of_map(replace(data, coefficients=noise), net)[0]}
 
 
-def _features(data: PhasedData, reflections: Reflections, coefficients: np.ndarray, net: SolventNet,
-              ) -> dict:
-    """Features of the hand with these reflections and map."""
-    fom = np.clip(np.nan_to_num(np.abs(coefficients) / data.f), 0.0, 0.999)
-    hl = hl_from_phi_fom(np.rad2deg(np.angle(coefficients)), fom, reflections.allowed_phase)
-    hand = PhasedData(reflections, data.f, data.sigf, hl, coefficients)
+def _features(hand: PhasedData, net: SolventNet) -> dict:
+    """Features of a hand, whose phase probabilities are taken from its map."""
+    fom = np.clip(np.nan_to_num(np.abs(hand.coefficients) / hand.f), 0.0, 0.999)
+    phi = np.rad2deg(np.angle(hand.coefficients))
+    hand = replace(hand, hl=hl_from_phi_fom(phi, fom, hand.reflections.allowed_phase))
     first, logits = features_of_map(hand, net)
     content = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs).value
     return features_of_hand(hand, net, content, first)
