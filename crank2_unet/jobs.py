@@ -239,7 +239,7 @@ def run_mask_server(mtzin: str, command: list[str], columns: Columns = Columns()
     found = segment(given.data, net, composition, content.solvent_content)
     judge(found, given, net, composition)
     weights = unet_weights(given.data, net, found.solvent.value)
-    with serving(mask_writer(given.data, weights)) as variables:
+    with serving(mask_writer(given.data, weights, command)) as variables:
         try:
             return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
         except OSError as error:

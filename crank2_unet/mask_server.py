@@ -14,8 +14,9 @@ import socketserver
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
@@ -24,35 +25,40 @@ import numpy as np
 from . import mask_client
 from .data import PhasedData
 from .errors import Crank2UnetError
-from .grids import density_map, read_map_of, structure_factors, write_map
-from .pipeline import RegionWeights
+from .grids import read_map_of, structure_factors, write_map
+from .pipeline import RegionWeights, sharpened_map
 
 # answers a request: map file, mask file to write, number of the cycle
 Answer = Callable[[str, str, int], None]
+ANISOTROPY_OPTION = "-anisotropy-correction"  # of Parrot
 _LONGEST_SOCKET = 100  # bytes; the systems in use allow 103 to 107
 # -S and -E: neither site-packages nor the user's settings are looked at, which takes longer than
 # all the rest
 CLIENT_COMMAND = shlex.join([sys.executable, "-S", "-E", mask_client.__file__])
 
 
-def mask_writer(data: PhasedData, weights: RegionWeights) -> Answer:
+def mask_writer(data: PhasedData, weights: RegionWeights, command: Sequence[str] = ()) -> Answer:
     """Answers with the region weights of the map in a file.
 
-    The map loses the reflections that are neither measured nor in the starting map before it is
-    looked at: what density modification filled in there would give the last mask back.
+    The map is sharpened, and loses the reflections that are neither measured nor in the starting
+    map before it is looked at: what density modification filled in there would give the last mask
+    back.
 
     Parameters
     ----------
     data : of the crystal; says which reflections are known.
     weights : region weights for a map.
+    command : of Parrot, whose maps lack anisotropy if it says so.
     """
+    even = ANISOTROPY_OPTION in command
+
     def answer(map_file: str, mask_file: str, cycle: int) -> None:
         density = read_map_of(map_file, data.reflections)
         coefficients = np.where(data.known, structure_factors(density, data.reflections), 0)
-        known = density_map(data.reflections, coefficients, data.reflections.d_min / 3)
+        seen = sharpened_map(replace(data, coefficients=coefficients), even)
         # a reader must never see half a mask
         partial = f"{mask_file}.{os.getpid()}"
-        write_map(weights(known, cycle), partial)
+        write_map(weights(seen, cycle), partial)
         os.replace(partial, mask_file)
     return answer
 

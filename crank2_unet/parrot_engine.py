@@ -20,7 +20,7 @@ import logging
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
@@ -31,7 +31,7 @@ from .data import PhasedData
 from .engines import Masks, Modified
 from .errors import InputError, ProgramError
 from .grids import density_map, write_map
-from .mask_server import CLIENT_COMMAND, mask_writer, serving
+from .mask_server import ANISOTROPY_OPTION, CLIENT_COMMAND, mask_writer, serving
 from .masks import cut_at_fraction, local_deviation
 from .parrot import (
     CARRIER_FILTER_RADIUS,
@@ -44,7 +44,7 @@ from .parrot import (
 )
 from .parrot_runs import FO, HL, INPUT, LOG, OUTPUT, SCRIPT, Runs, pair, read_output, write_input
 from .phases import angle_degrees, mean_phase_error, phi_fom_from_hl
-from .pipeline import RegionWeights
+from .pipeline import RegionWeights, sharpened_map
 from .reflections import Reflections
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ _OPTIONS = {
     "-ncs-mask-filter-radius": "text", "-ncs-asu-fraction": "text",
     "-mtzin-ref": "file", "-pdbin-ref": "file", "-colin-ref-fo": "text", "-colin-ref-hl": "text",
     "-solvent-flatten": None, "-histogram-match": None, "-ncs-average": None,
-    "-rice-probability": None, "-anisotropy-correction": None,
+    "-rice-probability": None, ANISOTROPY_OPTION: None,
 }
 # options that only the first of several runs gets: later ones get the operators that it prints
 _NCS_SOURCES = ("-pdbin-ha", "-pdbin-mr", "-ncs-operator")
@@ -171,7 +171,8 @@ class _Job:
         log, seconds = self._run_all_cycles([])
         # Parrot writes no mask; this is the one that it would find in its final map
         _, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
-        deviation = local_deviation(self._map(coefficients), log.radius)
+        r = self.data.reflections
+        deviation = local_deviation(density_map(r, coefficients, r.d_min / 3), log.radius)
         weights = cut_at_fraction(deviation, self.solvent_content)
         return self._result(weights, _table(log, weights, seconds), "its own", log)
 
@@ -191,7 +192,7 @@ class _Job:
         server = [sys.executable, "-m", __package__, "mask-server", INPUT, "--colin-fo", FO,
                   "--colin-hl", HL, "--colin-fc", pair("FC", 1), "--solvent-content",
                   f"{self.solvent_content:.4f}", *self.engine.server_options, "--"]
-        with serving(mask_writer(self.data, remembered)) as variables:
+        with serving(mask_writer(self.data, remembered, self.engine.options)) as variables:
             self.runs.environment.update(variables)
             log, seconds = self._run_all_cycles(
                 ["-mskin", _MASK, "-mskin-value", "soft", "-mask-map", _MAP,
@@ -211,7 +212,10 @@ class _Job:
             columns[pair("FC", cycle)] = coefficients
             weights = masks
             if callable(masks):
-                weights = masks(self._map(np.where(self.data.known, coefficients, 0)), cycle)
+                known = np.where(self.data.known, coefficients, 0)
+                # the map that comes from Parrot lacks anisotropy if it was told so
+                even = cycle > 1 and ANISOTROPY_OPTION in self.engine.options
+                weights = masks(sharpened_map(replace(self.data, coefficients=known), even), cycle)
             label = pair("FMSK", cycle if callable(masks) else 1)
             command = [*self._command(cycle, 1), "-colin-fmsk", f"/*/*/[{label}]",
                        "-solvent-mask-filter-radius", f"{CARRIER_FILTER_RADIUS:g}", *options]
@@ -262,10 +266,6 @@ class _Job:
         if self.progress:
             self.progress(self.cycles)
         return log, np.diff([*begun, time.perf_counter()]).tolist()
-
-    def _map(self, coefficients: np.ndarray) -> gemmi.FloatGrid:
-        r = self.data.reflections
-        return density_map(r, coefficients, r.d_min / 3)
 
     def _result(self, weights: gemmi.FloatGrid, table: list[dict], way: str, log: ParrotLog,
                 ) -> Modified:

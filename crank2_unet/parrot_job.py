@@ -16,7 +16,7 @@ import numpy as np
 from . import __version__
 from .data import PhasedData
 from .errors import Crank2UnetError, InputError, ProgramError
-from .grids import density_map, like, read_map_of, resample, write_map
+from .grids import density_map, like, read_map_of, resample, structure_factors, write_map
 from .masks import cut_at_fraction, deviation_radius, model_mask, soften, variance_weights
 from .matthews import Composition, MatthewsOption, matthews_options
 from .modification import CycleStatistics, ModificationResult, modify_density
@@ -28,7 +28,7 @@ from .parrot_log import ParrotLog
 from .parrot_options import ParrotOptions
 from .phases import phi_fom_from_hl, to_complex
 from .pipeline import fixed_weights, segment, unet_weights
-from .sharpening import fall_off_u
+from .sharpening import fall_off, fall_off_u, isotropic
 
 _log = logging.getLogger(__name__)
 _ROUNDING = 1e-3  # of weights that programs write as small integers
@@ -261,7 +261,7 @@ class _FileMask:
         """
         mask = Path(self.options.mskin)
         map_file = self.options.mask_map or f"{Path(self.options.mtzout).with_suffix('')}-current.map"
-        write_map(density, map_file)
+        write_map(self._as_in_parrot(density), map_file)
         before = _stamp(mask)
         # the user's own command line, hence a shell; file names are quoted
         command = (f"{self.options.mask_command} {shlex.quote(map_file)} {shlex.quote(str(mask))} "
@@ -271,6 +271,13 @@ class _FileMask:
             raise ProgramError(f"-mask-command failed with status {status} in cycle {cycle}: {command}")
         if _stamp(mask) == before:
             raise ProgramError(f"-mask-command did not write {mask} in cycle {cycle}: {command}")
+
+    def _as_in_parrot(self, density: gemmi.FloatGrid) -> gemmi.FloatGrid:
+        """The current map with the fall-off that its amplitudes have in Parrot."""
+        r, u = self.data.reflections, fall_off_u(self.data)
+        if self.options.anisotropy_correction:
+            u = isotropic(u)
+        return density_map(r, structure_factors(density, r) * fall_off(r, u), r.d_min / 3)
 
 
 def _stamp(path: Path) -> tuple | None:

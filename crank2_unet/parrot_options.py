@@ -15,7 +15,6 @@ UNNEEDED = {
     "colin-ref-hl": (True, "no reference structure is needed"),
     "colin-ref-phifom": (True, "no reference structure is needed"),
     "colin-free": (True, "all reflections are used, as in Parrot"),
-    "anisotropy-correction": (False, "the fall-off of amplitudes is always corrected"),
     "rice-probability": (False, "sigma-A always comes from the amplitudes alone"),
     "verbose": (True, "there is one level of detail"),
 }
@@ -30,7 +29,8 @@ REFUSED = {
 class ParrotOptions:
     """What was asked for; names are those of cparrot with ``_`` for ``-``, "" or 0 = not given.
 
-    The lines below ``ncs_operator`` are our own options:
+    Amplitudes are always corrected for anisotropy; ``anisotropy_correction`` says that the map for
+    ``mask_command`` is, as in cparrot.  The lines below ``ncs_operator`` are our own options:
 
     mask : "unet", "variance", or "" = the network if it can be used, else local variance.
     mskin, mskin_cycles, mskin_one_is, mskin_value, mask_command, mask_map : mask from a file.
@@ -57,6 +57,7 @@ class ParrotOptions:
     histogram_match: bool = False
     ncs_average: bool = False
     force_solvent_mask_calculation: bool = False
+    anisotropy_correction: bool = False
     modify_map_and_terminate: bool = False
     resolution: float = 1.0
     cycles: int = 3
@@ -203,7 +204,8 @@ mask        -mask unet|variance   default: the network if it can be used, else l
             -mskin FILE   mask from a CCP4 map;  -mskin-cycles first|all (all)
             -mskin-one-is solvent|protein (solvent)  -mskin-value mask|prob|soft (soft)
             -mask-command CMD   before each cycle run CMD MAP MASK CYCLE, which writes -mskin
-            -mask-map FILE   the MAP that the command is given, sharpened
+            -mask-map FILE   the MAP that the command is given
+            -anisotropy-correction   of that MAP; the work always has it
 network     -model CARD.json  -device auto|cpu|cuda  -threads N
 NCS         -ncs-operator ALPHA,BETA,GAMMA,X,Y,Z,X,Y,Z   -pdbin-ha FILE  -pdbin-mr FILE
             -ncs-mask-filter-radius R (6)  -ncs-asu-fraction X (0.1)

@@ -128,9 +128,10 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
             "modified_skewness": skewness(sharpened_map(seen))}
 
 
-def sharpened_map(data: PhasedData) -> gemmi.FloatGrid:
-    """The map whose likeness and skewness tell hands apart."""
-    return density_map(data.reflections, sharpened(data).coefficients, data.reflections.d_min / 3)
+def sharpened_map(data: PhasedData, even: bool = False) -> gemmi.FloatGrid:
+    """The map that is looked at; ``even`` as in :func:`~crank2_unet.sharpening.sharpened`."""
+    r = data.reflections
+    return density_map(r, sharpened(data, even).coefficients, r.d_min / 3)
 
 
 def features_of_map(data: PhasedData, net: SolventNet) -> tuple[dict[str, float], gemmi.FloatGrid]:

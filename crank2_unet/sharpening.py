@@ -63,9 +63,20 @@ def fall_off_u(data: PhasedData) -> np.ndarray:
     return u - sharpened_b(r.d_min) / _B * np.eye(3)
 
 
-def sharpened(data: PhasedData) -> PhasedData:
-    """Amplitudes and map with the fall-off of a protein of :func:`sharpened_b`."""
-    return scaled(data, fall_off_u(data))
+def sharpened(data: PhasedData, even: bool = False) -> PhasedData:
+    """Amplitudes and map with the fall-off of a protein of :func:`sharpened_b`.
+
+    Parameters
+    ----------
+    even : the map has no anisotropy left, though the amplitudes may have.
+    """
+    u = fall_off_u(data)
+    return scaled(data, isotropic(u) if even else u)
+
+
+def isotropic(u: np.ndarray) -> np.ndarray:
+    """``u``, (3, 3), without anisotropy."""
+    return np.trace(u) / 3 * np.eye(3)
 
 
 def scaled(data: PhasedData, u: np.ndarray) -> PhasedData:

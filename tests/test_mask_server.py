@@ -17,6 +17,8 @@ from crank2_unet.errors import InputError
 from crank2_unet.grids import density_map, like, read_map, write_map
 from crank2_unet.mask_client import VARIABLE
 from crank2_unet.mask_server import CLIENT_COMMAND, mask_writer, serving
+from crank2_unet.pipeline import sharpened_map
+from crank2_unet.sharpening import fall_off_u, isotropic, scaled
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_mask_of_a_map(data, tmp_path):
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700  # for its owner only
     assert got.returncode == 0 and got.stdout == got.stderr == ""
     assert {file.name for file in tmp_path.iterdir()} == {"a map.ccp4", "a mask.ccp4"}
-    density, mask = read_map(tmp_path / "a map.ccp4"), read_map(tmp_path / "a mask.ccp4")
+    density, mask = sharpened_map(data), read_map(tmp_path / "a mask.ccp4")
     clear = np.abs(density.array) > 1e-3 * density.array.std()
     assert np.array_equal(mask.array[clear] > 0, density.array[clear] > 0)
     assert mask.array.max() == pytest.approx(0.3)
@@ -73,6 +75,22 @@ def test_mask_does_not_see_filled_in_reflections(data, tmp_path):
     before = read_map(path).array
     assert np.abs(before - seen[0]).max() > 10 * seen[0].std()  # it was there to be left out
     assert np.abs(seen[1] - seen[0]).max() < 1e-3 * seen[0].std()
+
+
+@pytest.mark.parametrize("command", [[], ["cparrot", "-anisotropy-correction"]])
+def test_maps_are_looked_at_sharpened(data, tmp_path, command):
+    """As the network learnt them, whether or not Parrot has taken out the anisotropy."""
+    u, seen = fall_off_u(data), []
+
+    def weights(density, cycle):
+        seen.append(density.array.copy())
+        return positive(density, cycle)
+    even = u - isotropic(u) if command else np.zeros((3, 3))
+    path = map_of(data, scaled(data, even).coefficients, tmp_path / "map.ccp4")
+    with serving(mask_writer(data, weights, command)) as variables:
+        assert ask(variables, path, tmp_path / "mask.ccp4", 1).returncode == 0
+    assert np.abs(u - isotropic(u)).max() > 1e-3  # or there is nothing to see
+    assert np.allclose(seen[0], sharpened_map(data).array, atol=1e-3 * seen[0].std())
 
 
 def test_errors_go_to_the_client_and_the_server_goes_on(data, tmp_path):
