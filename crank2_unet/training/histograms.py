@@ -30,7 +30,7 @@ _RESOLUTIONS = (1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0)  # Angstrom
 _FINEST = 1.2  # Angstrom, of mean intensities
 _LIMITS = np.linspace(LEAST_RESOLUTION**-2, _FINEST**-2, 41)  # of their shells, 1/Angstrom^2
 _REST_B = 20.0  # of atoms while their density is sampled; their fall-off is taken out again
-_STRUCTURES = 40  # spread of the skewness between structures is 0.1-0.2; of their mean 0.03
+_STRUCTURES = 40  # spread of the skewness between structures is 0.04-0.06; of their mean 0.01
 _RESIDUES = (80, 400)  # not peptides, not slow
 
 
