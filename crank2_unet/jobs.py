@@ -139,6 +139,10 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc,
                                 need_phases=False)
+            if not np.isfinite(given.data.f).any():
+                _log.warning("%s: no amplitudes go with the map %s, so that it is not sharpened, for "
+                             "which its mask will be a little poorer. Name amplitudes with "
+                             "--colin-fo if there are any.", mtzin, given.labels["fc"])
             net = choice.load()
             composition = content.composition()
         with clock.stage("network"):

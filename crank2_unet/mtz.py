@@ -105,6 +105,11 @@ class MtzFile:
                          f"{', '.join(self.mtz.column_labels())}. "
                          f"Name them with {kind.option} if they have unusual types.")
 
+    def only(self, kind: _Kind) -> tuple[str, ...] | None:
+        """Labels of the columns of a kind if there is one set of them, else None."""
+        candidates = self._candidates(kind)
+        return candidates[0] if len(candidates) == 1 else None
+
     def column(self, label: str) -> np.ndarray:
         """Values of a column, float64, missing values NaN."""
         return self.mtz.column_with_label(label).array.astype(float)
@@ -158,7 +163,9 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
 
     Columns not named are looked for by type.  Map coefficients that the user names are the starting
     map; without a name they are only looked for if ``need_phases`` is false, and then come before
-    Hendrickson-Lattman coefficients, which come before phases with figures of merit.
+    Hendrickson-Lattman coefficients, which come before phases with figures of merit.  A map that
+    needs no phases is read with the amplitudes that the user names, or that the file has, if they are
+    the only ones: they tell its fall-off.
 
     Parameters
     ----------
@@ -177,7 +184,11 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
     by_hand = colin_hl or colin_phifom or colin_fo
     if colin_fc or not (need_phases or by_hand):
         labels["fc"] = file.find(MAP_COEFFICIENTS, colin_fc, optional=True)
-    if need_phases or by_hand or labels["fc"] is None:
+    if labels.get("fc") and not (need_phases or colin_hl or colin_phifom):
+        main = "fc"
+        labels["fo"] = file.find(AMPLITUDES, colin_fo) if colin_fo else file.only(AMPLITUDES)
+    else:
+        main = "fo"
         labels["fo"] = file.find(AMPLITUDES, colin_fo)
         if not colin_phifom:
             labels["hl"] = file.find(HENDRICKSON_LATTMAN, colin_hl, optional=True)
@@ -188,28 +199,28 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
                                  "nor a phase with its figure of merit. Phase it first, for "
                                  "instance with 'crank2-unet phase'.")
     labels = {role: names for role, names in labels.items() if names}
-    data = _assemble(file, labels, d_min)
+    data = _assemble(file, labels, main, d_min)
     return Input(file, data, {role: ",".join(names) for role, names in labels.items()})
 
 
-def _assemble(file: MtzFile, labels: dict, d_min: float) -> PhasedData:
-    """Lay the chosen columns out over the complete list."""
+def _assemble(file: MtzFile, labels: dict, main: str, d_min: float) -> PhasedData:
+    """Lay the chosen columns out over the complete list, which ends where the ``main`` ones do."""
     columns = {role: np.stack([file.column(name) for name in names], axis=1)
                for role, names in labels.items()}
-    main = columns.get("fo", columns.get("fc"))
     d = file.mtz.make_d_array()
-    measured = np.isfinite(main[:, 0]) & (d >= d_min)
+    present = {role: np.isfinite(values[:, 0]) & (d >= d_min) for role, values in columns.items()}
     if "fo" in columns:  # some programs write 0 with sigma 0 for an unmeasured reflection
-        measured &= np.isfinite(main[:, 1]) & ~((main[:, 0] == 0) & (main[:, 1] == 0))
-        if (main[measured, 0] < 0).any():
+        f, sigf = columns["fo"].T
+        present["fo"] &= np.isfinite(sigf) & ~((f == 0) & (sigf == 0))
+        if (f[present["fo"]] < 0).any():
             raise InputError(f"{file.path}: {labels['fo'][0]} has negative values, so that it does "
                              "not hold amplitudes. Choose other columns with --colin-fo.")
-    if measured.sum() < 50:
-        raise InputError(f"{file.path} has only {measured.sum()} usable values in "
-                         f"{','.join(labels.get('fo', labels.get('fc')))}: too few for a map.")
-    reflections = Reflections(file.mtz.cell, file.mtz.spacegroup, float(d[measured].min()))
-    if "fo" in columns:
-        columns["fo"][~measured] = np.nan
+        columns["fo"][~present["fo"]] = np.nan
+    usable = present[main]
+    if usable.sum() < 50:
+        raise InputError(f"{file.path} has only {usable.sum()} usable values in "
+                         f"{','.join(labels[main])}: too few for a map.")
+    reflections = Reflections(file.mtz.cell, file.mtz.spacegroup, float(d[usable].min()))
     spread = {role: reflections.spread(file.hkl, values) for role, values in columns.items()}
     nothing = np.full((len(reflections), 2), np.nan)
     f, sigf = spread.get("fo", nothing).T

@@ -133,9 +133,23 @@ def test_mask_task_takes_a_map_and_obeys_its_options(coefficients, tmp_path):
     assert read_map(job.folder / "MASK.map").array.mean() == pytest.approx(0.5, abs=0.002)
     result = json.loads((job.folder / "unet" / "result.json").read_text())
     assert result["input"]["labels"] == {"fc": "F,PHI"}
+    assert len(result["warnings"]) == 1 and "not sharpened" in result["warnings"][0]
     assert result["device"]["asked"] == "cpu" and result["device"]["threads"] == 1
     assert result["solvent_content"]["rule"] == "user"
     assert "as given" in text_of(job)
+
+
+@needs_ccp4i2
+def test_a_map_with_its_amplitudes_is_sharpened(phased, coefficients, mask_job, tmp_path):
+    """The map of the phases then gives the mask that the phases give."""
+    job = i2run(tmp_path / "job", "unetmask", "--FPHIIN", f"fullPath={coefficients}",
+                "columnLabels=/*/*/[F,PHI]", "--F_SIGF", f"fullPath={phased}",
+                "columnLabels=/*/*/[F,SIGF]", "--ASUIN", f"seqFile={SEQUENCE}")
+    assert job.status == "Finished" and job.errors == []
+    result = json.loads((job.folder / "unet" / "result.json").read_text())
+    assert result["input"]["labels"].keys() == {"fc", "fo"} and not result["warnings"]
+    masks = [read_map(one.folder / "MASK.map").array for one in (job, mask_job)]
+    assert np.mean(masks[0] == masks[1]) > 0.999
 
 
 @needs_ccp4i2

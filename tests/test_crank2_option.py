@@ -139,8 +139,9 @@ def test_a_sequence_is_needed(read):
 
 
 FORMS = [  # columns of the map in Crank2, what crank2-unet segment is told
-    ("weighted f=FWT ph=PHWT", ["--colin-fc", "FWT,PHWT"]),
-    ("best f=FB ph=PHIB fom=FOM hla=HLA hlb=HLB hlc=HLC hld=HLD", ["--colin-fc", "FB,PHIB"]),
+    ("weighted f=FWT ph=PHWT", ["--colin-fo", "F,SIGF", "--colin-fc", "FWT,PHWT"]),
+    ("best f=FB ph=PHIB fom=FOM hla=HLA hlb=HLB hlc=HLC hld=HLD",
+     ["--colin-fo", "F,SIGF", "--colin-fc", "FB,PHIB"]),
     ("best hla=HLA hlb=HLB hlc=HLC hld=HLD", ["--colin-fo", "F,SIGF", "--colin-hl", "HLA,HLB,HLC,HLD"]),
     ("combined ph=PHCOMB fom=FOM hla=HLA hlb=HLB hlc=HLC hld=HLD",
      ["--colin-fo", "F,SIGF", "--colin-hl", "HLA,HLB,HLC,HLD"]),

@@ -74,12 +74,36 @@ def test_map_coefficients_come_first_for_a_mask_only(phased, tmp_path):
         **amplitudes(f), **hendrickson(hl), "FWT": ("F", np.abs(true)),
         "PHWT": ("P", np.rad2deg(np.angle(true)))})
     got = mtz.read_phased(path, need_phases=False)
-    assert got.labels == {"fc": "FWT,PHWT"}
+    assert got.labels == {"fc": "FWT,PHWT", "fo": "F,SIGF"}  # these tell the fall-off
     assert np.allclose(got.data.coefficients, true, rtol=1e-4, atol=1e-3)
+    assert np.allclose(got.data.f, f, rtol=1e-4, equal_nan=True)
+    named = mtz.read_phased(path, colin_fo="F,SIGF", colin_fc="FWT,PHWT", need_phases=False)
+    assert named.labels == got.labels
     assert mtz.read_phased(path).labels == {"fo": "F,SIGF", "hl": "HLA,HLB,HLC,HLD"}
     both = mtz.read_phased(path, colin_fc="/*/*/[FWT,PHWT]")
     assert both.labels["fc"] == "FWT,PHWT" and np.any(both.data.hl)
     assert np.allclose(both.data.coefficients, true, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("sets", [0, 2])
+def test_a_map_without_its_own_amplitudes(phased, tmp_path, sets):
+    reflections, true, f, _ = phased
+    columns = {f"{kind}_{n}": column for n in range(sets) for kind, column in amplitudes(f).items()}
+    path = write(tmp_path / "a.mtz", reflections, {
+        **columns, "FWT": ("F", np.abs(true)), "PHWT": ("P", np.rad2deg(np.angle(true)))})
+    got = mtz.read_phased(path, need_phases=False)
+    assert got.labels == {"fc": "FWT,PHWT"} and np.isnan(got.data.f).all()
+    assert np.allclose(got.data.coefficients, true, rtol=1e-4, atol=1e-3)
+
+
+def test_a_map_that_reaches_beyond_its_amplitudes_is_read_as_far_as_it_goes(phased, tmp_path):
+    reflections, true, f, _ = phased
+    far = reflections.d < 1.2 * reflections.d_min
+    path = write(tmp_path / "a.mtz", reflections, {
+        **amplitudes(np.where(far, np.nan, f)), "FWT": ("F", np.abs(true)),
+        "PHWT": ("P", np.rad2deg(np.angle(true)))})
+    got = mtz.read_phased(path, need_phases=False)
+    assert len(got.data.f) == len(f) and np.isnan(got.data.f[far]).all()
 
 
 def test_clipper_stem(phased, tmp_path):

@@ -68,27 +68,32 @@ class unetmask(suite.CPluginScript):
         if missing:
             suite.record_error(self, 201, missing)
             return self.FAILED
-        if str(inputs.INPUT) == "map":
+        of_map = str(inputs.INPUT) == "map"
+        if of_map and not inputs.F_SIGF.isSet():
             self.columns = [str(inputs.FPHIIN), "--colin-fc", "F,PHI"]
-        elif not self._join_reflections_and_phases():
+        elif not self._join_reflections_with("FPHIIN" if of_map else "ABCD"):
             return self.FAILED
         return self.SUCCEEDED
 
-    def _join_reflections_and_phases(self) -> bool:
+    def _join_reflections_with(self, name: str) -> bool:
         data = suite.part("core.CCP4XtalData")
         mean = data.CObsDataFile.CONTENT_FLAG_FMEAN
-        path, _, errors = self.makeHklin0([["F_SIGF", mean], "ABCD"])
+        path, _, errors = self.makeHklin0([["F_SIGF", mean], name])
         if errors.maxSeverity() > suite.part("core.CCP4ErrorHandling").SEVERITY_WARNING:
             suite.record_error(self, 202, str(errors.report()))
             return False
+        self.columns = [path, "--colin-fo", "F_SIGF_F,F_SIGF_SIGF", *self._labels_of(name, data)]
+        return True
+
+    def _labels_of(self, name: str, data) -> list[str]:
+        """Of the map or the phases in the joint file."""
+        if name == "FPHIIN":
+            return ["--colin-fc", "FPHIIN_F,FPHIIN_PHI"]
         phases = self.container.inputData.ABCD
         phases.setContentFlag()
-        self.columns = [path, "--colin-fo", "F_SIGF_F,F_SIGF_SIGF"]
         if phases.contentFlag == data.CPhsDataFile.CONTENT_FLAG_HL:
-            self.columns += ["--colin-hl", "ABCD_HLA,ABCD_HLB,ABCD_HLC,ABCD_HLD"]
-        else:
-            self.columns += ["--colin-phifom", "ABCD_PHI,ABCD_FOM"]
-        return True
+            return ["--colin-hl", "ABCD_HLA,ABCD_HLB,ABCD_HLC,ABCD_HLD"]
+        return ["--colin-phifom", "ABCD_PHI,ABCD_FOM"]
 
     def makeCommandAndScript(self, **keywords):
         control = self.container.controlParameters

@@ -19,7 +19,7 @@ class unetmask_gui(suite.part("qtgui.CCP4TaskWidget").CTaskWidget):
         self.openSubFrame(frame=[True])
         self.createLine(["label", "Segment the map of", "widget", "INPUT"])
         self.createLine(["widget", "FPHIIN"], toggle=["INPUT", "open", ["map"]])
-        self.createLine(["widget", "F_SIGF"], toggle=["INPUT", "open", ["phases"]])
+        self.createLine(["widget", "F_SIGF"])
         self.createLine(["widget", "ABCD"], toggle=["INPUT", "open", ["phases"]])
         self.closeSubFrame()
         self.createLine(["subtitle", "Content of the crystal", "All optional"])

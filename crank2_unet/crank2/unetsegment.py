@@ -19,23 +19,22 @@ class unetsegment(import_module(_CRANK2 + "program").program):
     stat = {}
 
     def TreatInput(self):
-        """Labels of the map: coefficients, else amplitudes with Hendrickson-Lattman coefficients or
-        with phases and figures of merit.  The amplitudes may be in another file, which CAD merges."""
+        """Labels of the amplitudes, which tell the fall-off of a map, and of the map: coefficients,
+        else Hendrickson-Lattman coefficients or phases and figures of merit.  They may be in another
+        file, which CAD merges."""
         amplitudes = self.inp.Get("fsigf", typ="average", col="f")
         phases = self.inp.Get("mapcoef")
         if amplitudes is None or phases is None:
             common.Error(f"No {'phases' if amplitudes else 'amplitudes'} for {self.name}.")
         self.data = amplitudes
+        columns = [amplitudes.GetFileName("mtz"), "--colin-fo", _labels(amplitudes, "f", "sigf")]
+        phases.GetFileName("mtz")  # this is how Crank2 learns that it is needed
         if phases.GetLabel("f") and phases.GetLabel("ph"):
-            columns = [phases.GetFileName("mtz"), "--colin-fc", _labels(phases, "f", "ph")]
+            columns += ["--colin-fc", _labels(phases, "f", "ph")]
+        elif phases.GetLabel("hla"):
+            columns += ["--colin-hl", _labels(phases, "hla", "hlb", "hlc", "hld")]
         else:
-            columns = [amplitudes.GetFileName("mtz"), "--colin-fo",
-                       _labels(amplitudes, "f", "sigf")]
-            phases.GetFileName("mtz")  # this is how Crank2 learns that it is needed
-            if phases.GetLabel("hla"):
-                columns += ["--colin-hl", _labels(phases, "hla", "hlb", "hlc", "hld")]
-            else:
-                columns += ["--colin-phifom", _labels(phases, "ph", "fom")]
+            columns += ["--colin-phifom", _labels(phases, "ph", "fom")]
         self.SetArg("-m", ["crank2_unet", "segment", *columns, "-o", ".", "--no-report"],
                     keep_previous=False)
 
