@@ -125,8 +125,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_segment(commands) -> None:
     parser = _command(commands, "segment", _run_segment, "mask and solvent content of a map", """
-Segments the map of an MTZ file: map coefficients (F,PHI), or amplitudes with Hendrickson-Lattman
-coefficients, or with phases and figures of merit.  Writes mask.ccp4 (1 = solvent), probability.ccp4,
+Segments the map of an MTZ file: map coefficients (F,PHI), best with the amplitudes, by which the map
+is sharpened, or amplitudes with Hendrickson-Lattman coefficients, or with phases and figures of
+merit.  Writes mask.ccp4 (1 = solvent), probability.ccp4,
 flat.ccp4 (probability that the density is flat, which density modification goes by),
 mask.mtz (FMSK, PHMSK), result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="phased data or map coefficients")
