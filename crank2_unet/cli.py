@@ -429,7 +429,7 @@ class _progress:
 
 
 def _print_solvent(result: dict) -> None:
-    from .report import RULES, likely_copies
+    from .report import RULES, likely_copies, quality_caveat
 
     solvent, device = result["solvent_content"], result["device"]
     print(f"Input columns:    {'; '.join(result['input']['labels'].values())}")
@@ -442,7 +442,7 @@ def _print_solvent(result: dict) -> None:
     quality = result.get("map_quality")
     if quality:
         print(f"Map quality:      correlation with the true map about {quality['correlation']:.2f} "
-              f"+- {quality['uncertainty']:.2f}")
+              f"+- {quality['uncertainty']:.2f}{quality_caveat(result)}")
     if device:
         print(f"Network:          {result['model']['name']} {result['model']['version']} "
               f"on {device['used']}")

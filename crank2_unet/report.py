@@ -134,6 +134,11 @@ def _hands(result: dict) -> list[dict]:
             for row in rows]
 
 
+def quality_caveat(result: dict) -> str:
+    """What to add to the expected correlation of a map of unknown origin."""
+    return ", if density was not modified" if "fc" in result["input"]["labels"] else ""
+
+
 def likely_copies(solvent: Mapping) -> Mapping | None:
     """The most probable entry of ``matthews`` of the solvent content; None without a composition."""
     return max(solvent.get("matthews") or [], key=lambda option: option["joint"], default=None)
@@ -160,7 +165,7 @@ def _tiles(result: dict) -> list[Tile]:
         tiles.append(Tile("Right hand", f"{best['probability']:.1%}", best["file"]))
     if quality:
         tiles.append(Tile("Map quality", f"{quality['correlation']:.2f} ± {quality['uncertainty']:.2f}",
-                          "expected correlation with the true map"))
+                          f"expected correlation with the true map{quality_caveat(result)}"))
     phasing = result.get("phasing") or {}
     if phasing.get("fom") is not None:
         tiles.append(Tile("Phasing FOM", f"{phasing['fom']:.3f}", "mean figure of merit"))

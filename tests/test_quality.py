@@ -75,6 +75,8 @@ def test_judgement_is_limited_and_symmetric():
     good, bad = ({"region_contrast": x, "skewness": 0.1} for x in (2.0, 0.1))
     assert MODEL.judge(good).correlation == 1.0 and MODEL.judge(good).solvent_structure
     assert MODEL.judge(bad).correlation == 0.0 and not MODEL.judge(bad).solvent_structure
+    never = replace(MODEL, structure=Linear(-1.0, {}))
+    assert never.judge(good).solvent_structure and not never.judge(bad).solvent_structure
     p = MODEL.probability_of_hand(good, bad)
     assert p > 0.99 and MODEL.probability_of_hand(bad, good) == pytest.approx(1 - p)
     assert MODEL.probability_of_hand(good, good) == 0.5
