@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
@@ -52,10 +52,10 @@ class _WithHook:
 
 setup(
     cmdclass={"build_py": BuildWithHook, "editable_wheel": EditableWithHook},
-    packages=["crank2_unet", "crank2_unet.ccp4i2", "crank2_unet.crank2",
-              "crank2_unet.training", "crank2_unet.models"],
+    packages=[*find_packages(include=["crank2_unet", "crank2_unet.*"]), "crank2_unet.models"],
     # the model is part of the product: models/ at the top level travels inside the package
     package_dir={"crank2_unet.models": "models"},
-    package_data={"crank2_unet": ["*.json", "*.j2"], "crank2_unet.models": ["*.json", "*.onnx"],
+    package_data={"crank2_unet.models": ["*.json", "*.onnx"], "crank2_unet.report": ["*.j2"],
+                  "crank2_unet.modification": ["*.json"], "crank2_unet.solvent": ["*.json"],
                   "crank2_unet.ccp4i2": ["*.def.xml", "*.medline.txt", "*.svg"]},
 )

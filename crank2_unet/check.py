@@ -96,7 +96,7 @@ def _runtime() -> CheckLine:
 
 def _network(model_path: str | Path | None) -> list[CheckLine]:
     """The model's files, then each device."""
-    from .network import ModelCard
+    from .network.session import ModelCard
 
     try:
         card = ModelCard.read(model_path)
@@ -120,7 +120,7 @@ def _device(model_path: str | Path | None, device: str) -> CheckLine:
     """Start the network, which runs its self-test, and time one window."""
     import numpy as np
 
-    from .network import SolventNet
+    from .network.session import SolventNet
 
     try:
         net = SolventNet.load(model_path, device)
@@ -155,7 +155,7 @@ def _memory(meminfo: str = "/proc/meminfo") -> CheckLine:
 
 def _parrot() -> CheckLine:
     """Parrot, and whether it reads our masks by itself."""
-    from .parrot import find_parrot, parrot_places, parrot_usage, parrot_version
+    from .parrot.program import find_parrot, parrot_places, parrot_usage, parrot_version
 
     path = find_parrot()
     if path is None:

@@ -1,6 +1,6 @@
 """The whole flow on one page: phased data -> map -> logits -> solvent content -> mask -> map.
 
-Nothing here reads or writes files; :mod:`crank2_unet.jobs` does, around these functions.
+Nothing here reads or writes files; :mod:`crank2_unet.jobs.commands` does, around these functions.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Callable
 import gemmi
 import numpy as np
 
-from .data import PhasedData
-from .grids import asymmetric_unit, density_map, resample, structure_factors
-from .masks import cut_at_fraction, deviation_radius, soften, variance_weights
-from .matthews import Composition, matthews_options
-from .modification import modify_density
-from .network import SolventNet
-from .phases import hl_from_phi_fom, phi_fom_from_hl
-from .quality import MapQuality, map_features, skewness
-from .segmentation import certainty, map_logits, probability, probability_with_mean
-from .sharpening import sharpened
-from .solvent import SolventEstimate, estimate_solvent
+from .crystal.grids import asymmetric_unit, density_map, resample, structure_factors
+from .crystal.masks import cut_at_fraction, deviation_radius, soften, variance_weights
+from .crystal.observations import PhasedData
+from .crystal.phases import hl_from_phi_fom, phi_fom_from_hl
+from .modification.cycles import modify_density
+from .modification.sharpening import sharpened
+from .network.map_quality import MapQuality, map_features, skewness
+from .network.segmentation import certainty, map_logits, probability, probability_with_mean
+from .network.session import SolventNet
+from .solvent.content import SolventEstimate, estimate_solvent
+from .solvent.matthews import Composition, matthews_options
 
 Progress = Callable[[int, int], None]
 RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
@@ -30,7 +30,7 @@ RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
 # good maps are worth most as they are: on 31 unseen simulated data sets, softening certain masks by
 # 1 A instead of 1.5 gained 0.5 degrees of phase error, softening all of them nothing.
 _BLUR, _BLUR_OF_CERTAIN = 1.5, 1.0
-_CERTAIN = 0.5  # see :func:`~crank2_unet.segmentation.certainty`
+_CERTAIN = 0.5  # see :func:`~crank2_unet.network.segmentation.certainty`
 _HAND_CYCLES = 3  # of density modification, before hands are compared
 
 
@@ -115,7 +115,7 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
     Returns
     -------
     ``first``; fom, gamma and f_correlation of the last cycle
-    (:class:`~crank2_unet.modification.CycleStatistics`); and modified_skewness, of the map after it.
+    (:class:`~crank2_unet.modification.cycles.CycleStatistics`); and modified_skewness, of the map after it.
     """
     reflections = data.reflections
     phi, fom = phi_fom_from_hl(data.hl, reflections.allowed_phase)
@@ -129,13 +129,13 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
 
 
 def sharpened_map(data: PhasedData, even: bool = False) -> gemmi.FloatGrid:
-    """The map that is looked at; ``even`` as in :func:`~crank2_unet.sharpening.sharpened`."""
+    """The map that is looked at; ``even`` as in :func:`~crank2_unet.modification.sharpening.sharpened`."""
     r = data.reflections
     return density_map(r, sharpened(data, even).coefficients, r.d_min / 3)
 
 
 def features_of_map(data: PhasedData, net: SolventNet) -> tuple[dict[str, float], gemmi.FloatGrid]:
-    """Features of the sharpened map (:func:`~crank2_unet.quality.map_features`) and its logits of
+    """Features of the sharpened map (:func:`~crank2_unet.network.map_quality.map_features`) and its logits of
     P(solvent)."""
     r, sharp = data.reflections, sharpened(data).coefficients
     density = density_map(r, sharp, r.d_min / 3)

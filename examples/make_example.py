@@ -13,16 +13,16 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
+from build_protein import build_backbone
+from pack_crystal import mates, pack
 from scipy.constants import N_A
 from scipy.spatial import cKDTree
-
-from build_protein import build_backbone
-from crank2_unet.data import AnomalousData
-from crank2_unet.friedel import mean_amplitude
-from crank2_unet.sad import Scatterer
-from crank2_unet.simulation import SadSettings, simulate_sad
-from pack_crystal import mates, pack
 from side_chains import candidates, design, kinds, relax
+
+from crank2_unet.crystal.observations import AnomalousData
+from crank2_unet.sad.friedel import mean_amplitude
+from crank2_unet.sad.phasing import Scatterer
+from crank2_unet.simulation.experiment import SadSettings, simulate_sad
 
 SEED = 2  # of the protein and its crystal
 DATA_SEED = 1  # of the measurement

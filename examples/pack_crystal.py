@@ -9,7 +9,6 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
-
 from side_chains import REACH, energy
 
 EDGES = (0.75, 1.35)  # allowed cell edges as fractions of the cube root of the volume

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
-
 from build_protein import place
+from scipy.spatial import cKDTree
 
 # Common rotamers (chi1, chi2, ... in degrees), rounded: Lovell et al. (2000), Proteins 40, 389.
 ROTAMERS = {

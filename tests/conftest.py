@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crank2_unet.parrot import find_parrot
+from crank2_unet.parrot.program import find_parrot
 
 
 @pytest.fixture(scope="session")

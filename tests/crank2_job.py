@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crank2_unet.parrot import find_parrot
+from crank2_unet.parrot.program import find_parrot
 
 STANDINS = Path(__file__).parent / "crank2_standins"
 REPOSITORY = Path(__file__).parent.parent
@@ -116,7 +116,7 @@ def crystal(shared: Path | None, work: Path) -> str:
 
 def phased_example(folder: Path) -> Path:
     """The example crystal with phases."""
-    from crank2_unet.cli import main
+    from crank2_unet.cli.commands import main
 
     out, examples = folder / "phase", REPOSITORY / "examples"
     if not out.exists():

@@ -3,8 +3,8 @@
 import gemmi
 import numpy as np
 
-from crank2_unet.phases import to_complex
-from crank2_unet.reflections import Reflections, spacegroup_of
+from crank2_unet.crystal.phases import to_complex
+from crank2_unet.crystal.reflections import Reflections, spacegroup_of
 
 # one of each lattice and the settings that programs get wrong
 SETTINGS = {

@@ -6,9 +6,9 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from crank2_unet.grids import asymmetric_unit, empty_grid, like, structure_factors
-from crank2_unet.masks import cut_at_fraction, soften
-from crank2_unet.reflections import Reflections, spacegroup_of
+from crank2_unet.crystal.grids import asymmetric_unit, empty_grid, like, structure_factors
+from crank2_unet.crystal.masks import cut_at_fraction, soften
+from crank2_unet.crystal.reflections import Reflections, spacegroup_of
 
 SOLVENT = 0.55
 CELL = gemmi.UnitCell(38, 42, 47, 90, 90, 90)
@@ -73,7 +73,7 @@ def write_toy_network(path: Path, slope: float, offset: float) -> str:
 
 def toy_card(folder: Path, files: list, slope: float = 1.0, offset: float = 0.0) -> Path:
     """Card of a toy network in a folder, calibrated on prepared files."""
-    from crank2_unet.training.calibrate import ONNX_FILE, calibrate
+    from crank2_unet.training.calibration.calibrate import ONNX_FILE, calibrate
 
     write_toy_network(folder / ONNX_FILE, slope, offset)
     calibrate(folder, {"name": "toy", "version": "1.0.0", "input": INPUT,

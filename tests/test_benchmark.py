@@ -14,18 +14,18 @@ pytest.importorskip("onnxruntime", reason="the toy network runs in ONNX Runtime"
 from prepared import toy_card, write_prepared
 from test_simulation import peptide
 
+from crank2_unet.crystal.phases import hl_from_phi_fom, phi_fom_from_hl
+from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
-from crank2_unet.phases import hl_from_phi_fom, phi_fom_from_hl
 from crank2_unet.pipeline import fixed_weights
-from crank2_unet.reflections import Reflections
-from crank2_unet.training.benchmark import (
+from crank2_unet.training.calibration.protein_statistics import model_structure_factors
+from crank2_unet.training.evaluation.benchmark_measured import (
     Case,
     benchmark_sad,
     cut_resolution,
     render,
     share_of_gain,
 )
-from crank2_unet.training.histograms import model_structure_factors
 
 ERROR = 40.0  # degrees, of the phases of the data set
 

@@ -13,13 +13,13 @@ from prepared import toy_card, write_prepared
 from test_prepare import row_of
 
 from crank2_unet.errors import InputError
-from crank2_unet.training.benchmark_simulated import (
+from crank2_unet.training.evaluation.benchmark_simulated import (
     benchmark_simulated,
     choose,
     render,
     summarise,
 )
-from crank2_unet.training.prepare import prepare_structure
+from crank2_unet.training.preparation.prepare import prepare_structure
 
 pytest_plugins = ["test_prepare"]
 

@@ -13,9 +13,9 @@ from prepared import INPUT, write_prepared, write_toy_network
 from scipy.special import expit
 
 from crank2_unet.errors import InputError, ModelError
-from crank2_unet.network import ModelCard, SolventNet
-from crank2_unet.training import calibrate as module
-from crank2_unet.training.calibrate import (
+from crank2_unet.network.session import ModelCard, SolventNet
+from crank2_unet.training.calibration import calibrate as module
+from crank2_unet.training.calibration.calibrate import (
     ONNX_FILE,
     calibrate,
     cross_entropy,
@@ -24,9 +24,8 @@ from crank2_unet.training.calibrate import (
     make_card,
     reliability,
 )
-from crank2_unet.training.dataset import PreparedStructure
-from crank2_unet.training.dataset import prepared_files
-from crank2_unet.training.predictions import predict
+from crank2_unet.training.evaluation.predictions import predict
+from crank2_unet.training.preparation.prepared import PreparedStructure, prepared_files
 
 CARD = {"name": "toy", "version": "1.0.0", "licence": "MIT", "limits": [], "input": INPUT,
         "window": {"size": 32, "margin": 4}, "training": {"d_min_range": [2.0, 3.0]}}
@@ -125,8 +124,8 @@ def test_folder_is_described(files):
 
 def test_checkpoint_becomes_a_model(files, tmp_path, caplog):
     pytest.importorskip("tensorflow", reason="training needs TensorFlow")
-    from crank2_unet.features import InputSpec
-    from crank2_unet.training.train import TrainConfig, train
+    from crank2_unet.network.inputs import InputSpec
+    from crank2_unet.training.fitting.train import TrainConfig, train
 
     folder = str(files[0].parent)
     config = TrainConfig(folder, folder, str(tmp_path / "run"), InputSpec(**INPUT), steps=40,

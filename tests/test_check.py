@@ -15,7 +15,7 @@ def card(tmp_path):
     """Model card of a network that averages its two channels."""
     onnx = pytest.importorskip("onnx", reason="the toy network is made with onnx")
     pytest.importorskip("onnxruntime", reason="the check starts the network")
-    from crank2_unet.network import self_test_values
+    from crank2_unet.network.session import self_test_values
 
     shape = ["n", 2, "x", "y", "z"]
     graph = onnx.helper.make_graph(

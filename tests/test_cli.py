@@ -10,13 +10,13 @@ import gemmi
 import numpy as np
 import pytest
 
-from crank2_unet.cli import main
-from crank2_unet.figures import data_uri
-from crank2_unet.grids import read_map, structure_factors
-from crank2_unet.masks import model_mask
-from crank2_unet.mtz import read_phased
-from crank2_unet.phases import map_correlation
-from crank2_unet.training.histograms import model_structure_factors
+from crank2_unet.cli.commands import main
+from crank2_unet.crystal.grids import read_map, structure_factors
+from crank2_unet.crystal.masks import model_mask
+from crank2_unet.crystal.phases import map_correlation
+from crank2_unet.files.mtz import read_phased
+from crank2_unet.report.figures import data_uri
+from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SEGMENT_FILES = {"mask.ccp4", "probability.ccp4", "flat.ccp4", "mask.mtz", "result.json", "report.html"}
@@ -123,7 +123,7 @@ def test_each_option_of_dm_changes_the_result(phased, folder, options, tmp_path)
 
 def test_mask_file_is_used(phased, folder, truth, tmp_path):
     """The mask of the model, written as a file, gives the better map."""
-    from crank2_unet.grids import empty_grid, write_map
+    from crank2_unet.crystal.grids import empty_grid, write_map
 
     data = read_phased(phased).data
     grid = empty_grid(data.reflections.cell, data.reflections.spacegroup, 0.9)
@@ -190,7 +190,7 @@ def test_full_disk_leaves_no_file(phased, tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "mask.ccp4")
 
-    monkeypatch.setattr("crank2_unet.jobs.write_map", full)
+    monkeypatch.setattr("crank2_unet.jobs.commands.write_map", full)
     assert main(["segment", str(phased), "-o", str(tmp_path / "out")]) == 1
     assert "No space left" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
@@ -198,7 +198,7 @@ def test_full_disk_leaves_no_file(phased, tmp_path, capsys, monkeypatch):
 
 def test_help_is_quick_and_light():
     """Help needs no heavy library, and every command has its own."""
-    code = ("import sys; from crank2_unet.cli import main\n"
+    code = ("import sys; from crank2_unet.cli.commands import main\n"
             "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
             "assert not {'numpy', 'tensorflow', 'onnxruntime', 'gemmi'} & set(sys.modules)")
     for command in ([], ["segment"], ["dm"], ["phase"], ["mask-server"], ["mask-client"],

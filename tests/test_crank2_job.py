@@ -7,9 +7,9 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-from crank2_job import crystal, phased_example, prepare, REPOSITORY
+from crank2_job import REPOSITORY, crystal, phased_example, prepare
 
-from crank2_unet.jobs import Columns, Content, run_segment
+from crank2_unet.jobs.commands import Columns, Content, run_segment
 
 CYCLES = "biascyc::2 dmcyc::6"
 EXAMPLES = REPOSITORY / "examples" / "crank2"

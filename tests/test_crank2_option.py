@@ -12,7 +12,7 @@ import pytest
 from crank2_job import STANDINS, crank2_folder
 
 from crank2_unet.crank2.option import MEANINGS, OptionError, from_command_line
-from crank2_unet.solvent import CutoffDistribution, UnetSolvent, estimate_solvent
+from crank2_unet.solvent.content import CutoffDistribution, UnetSolvent, estimate_solvent
 
 DATA = """target::SAD
 fsigf average f=F sigf=SIGF file=examples/example.mtz
@@ -182,7 +182,7 @@ def test_the_measured_reflections_are_kept_without_the_file_they_are_from(segmen
 
 
 def test_answers_of_the_network_to_crank2(segmentmap):
-    """Those of crank2_unet.solvent, and harmless ones after a failure."""
+    """Those of crank2_unet.solvent.content, and harmless ones after a failure."""
     step = segmentmap()
     assert step.out.never_propagate and step.GetLogitFromSolv(0.5) is None
     assert step.GetProbFromLogitDiff(0.0) == 0.0

@@ -3,16 +3,23 @@
 import gemmi
 import numpy as np
 import pytest
-
-from crank2_unet import phases
-from crank2_unet.errors import InputError
-from crank2_unet.grids import (asymmetric_unit, density_map, empty_grid, like, read_map, resample,
-                               structure_factors, write_map)
-from crank2_unet.intensities import french_wilson
-from crank2_unet.masks import cut_at_fraction
-from crank2_unet.reflections import NEIGHBOURS, Reflections, spacegroup_of
-
 from crystals import SETTINGS, crystal, random_coefficients
+
+from crank2_unet.crystal import phases
+from crank2_unet.crystal.french_wilson import french_wilson
+from crank2_unet.crystal.grids import (
+    asymmetric_unit,
+    density_map,
+    empty_grid,
+    like,
+    read_map,
+    resample,
+    structure_factors,
+    write_map,
+)
+from crank2_unet.crystal.masks import cut_at_fraction
+from crank2_unet.crystal.reflections import NEIGHBOURS, Reflections, spacegroup_of
+from crank2_unet.errors import InputError
 
 
 @pytest.mark.parametrize("symbol", SETTINGS)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from crank2_unet.mtz import read_anomalous
-from crank2_unet.phases import mean_phase_error
-from crank2_unet.sad import phase_sad
-from crank2_unet.simulation import simulate_sad
+from crank2_unet.crystal.phases import mean_phase_error
+from crank2_unet.files.mtz import read_anomalous
+from crank2_unet.sad.phasing import phase_sad
+from crank2_unet.simulation.experiment import simulate_sad
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))  # its scripts import each other as scripts do

@@ -6,9 +6,9 @@ import pytest
 from crystals import crystal
 
 from crank2_unet.crank2 import handover
-from crank2_unet.grids import empty_grid, like, read_map, write_map
-from crank2_unet.masks import soften
-from crank2_unet.mtz import MtzFile, write_mtz, read_phased
+from crank2_unet.crystal.grids import empty_grid, like, read_map, write_map
+from crank2_unet.crystal.masks import soften
+from crank2_unet.files.mtz import MtzFile, read_phased, write_mtz
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-
 from blob import blob
-from crank2_unet.histograms import LEVELS, protein_levels
-from crank2_unet.training.histograms import main
+
+from crank2_unet.modification.protein_statistics import LEVELS, protein_levels
+from crank2_unet.training.calibration.protein_statistics import main
 
 
 @pytest.mark.parametrize("d_min", [1.0, 1.5, 2.77, 4.0, 8.0])

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from blob import blob, noisy, without
+
+from crank2_unet.crystal.grids import density_map, like, read_map, write_map
 from crank2_unet.errors import InputError
-from crank2_unet.grids import density_map, like, read_map, write_map
-from crank2_unet.mask_client import VARIABLE
-from crank2_unet.mask_server import CLIENT_COMMAND, mask_writer, serving
+from crank2_unet.modification.sharpening import fall_off_u, isotropic, scaled
+from crank2_unet.parrot.mask_client import VARIABLE
+from crank2_unet.parrot.mask_server import CLIENT_COMMAND, mask_writer, serving
 from crank2_unet.pipeline import sharpened_map
-from crank2_unet.sharpening import fall_off_u, isotropic, scaled
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_client_without_a_server(tmp_path):
 def test_server_that_dies_does_not_leave_the_client_waiting(data, tmp_path):
     path = map_of(data, data.coefficients, tmp_path / "map.ccp4")
     code = ("import os, sys, time\n"
-            "from crank2_unet.mask_server import serving\n"
+            "from crank2_unet.parrot.mask_server import serving\n"
             "with serving(lambda *_: os._exit(1)) as variables:\n"
             "    print(*variables.values(), flush=True)\n"
             "    time.sleep(60)\n")

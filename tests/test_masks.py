@@ -1,13 +1,19 @@
 import gemmi
 import numpy as np
 import pytest
-
 from blob import blob
-from crank2_unet.errors import InputError
-from crank2_unet.grids import density_map, empty_grid, like
-from crank2_unet.masks import (cut_at_fraction, local_deviation, model_mask, orbits, soften,
-                               variance_weights)
 from crystals import SETTINGS, crystal, random_coefficients
+
+from crank2_unet.crystal.grids import density_map, empty_grid, like
+from crank2_unet.crystal.masks import (
+    cut_at_fraction,
+    local_deviation,
+    model_mask,
+    orbits,
+    soften,
+    variance_weights,
+)
+from crank2_unet.errors import InputError
 
 
 def random_map(symbol, spacing=3.0):

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from crank2_unet.errors import InputError
-from crank2_unet.matthews import (MEAN_RESIDUE_MASS, Composition, SolventPrior, kantardjieff_rupp,
-                                  matthews_options)
+from crank2_unet.solvent.matthews import (
+    MEAN_RESIDUE_MASS,
+    Composition,
+    SolventPrior,
+    kantardjieff_rupp,
+    matthews_options,
+)
 
 LYSOZYME = ("KVFGRCELAAAMKRHGLDNYRGYSLGNWVCAAKFESNFNTQATNRNTDGSTDYGILQINSRWWCNDGRTPGSRNLCNIPC"
             "SALLSSDITASVNCAKKIVSDGNGMNAWVAWRNRCKGTDVQAWIRGCRL")

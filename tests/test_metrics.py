@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crank2_unet.training.metrics import SCORES, Confusion, format_table
+from crank2_unet.training.evaluation.metrics import SCORES, Confusion, format_table
 
 
 def test_scores_by_hand():

@@ -4,17 +4,17 @@ from dataclasses import asdict, replace
 import gemmi
 import numpy as np
 import pytest
-
 from blob import CELLS, blob, noisy, without
-from crank2_unet import modification
+
+from crank2_unet.crystal.grids import density_map, like
+from crank2_unet.crystal.masks import deviation_radius, model_mask, soften, variance_weights
+from crank2_unet.crystal.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
-from crank2_unet.grids import density_map, like
-from crank2_unet.masks import deviation_radius, model_mask, soften, variance_weights
-from crank2_unet.modification import modify_density, modify_map
-from crank2_unet.mtz import read_phased
-from crank2_unet.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
-from crank2_unet.sharpening import fall_off, scaled
-from crank2_unet.training.histograms import model_structure_factors
+from crank2_unet.files.mtz import read_phased
+from crank2_unet.modification import cycles as modification
+from crank2_unet.modification.cycles import modify_density, modify_map
+from crank2_unet.modification.sharpening import fall_off, scaled
+from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
 
 def constant(mask):

@@ -3,12 +3,11 @@
 import gemmi
 import numpy as np
 import pytest
-
-from crank2_unet import mtz
-from crank2_unet.errors import InputError
-from crank2_unet.phases import hl_from_phi_fom, phase_difference
-
 from crystals import crystal, random_coefficients
+
+from crank2_unet.crystal.phases import hl_from_phi_fom, phase_difference
+from crank2_unet.errors import InputError
+from crank2_unet.files import mtz
 
 
 @pytest.fixture(scope="module")

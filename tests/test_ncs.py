@@ -3,19 +3,23 @@
 import gemmi
 import numpy as np
 import pytest
+from blob import blob, noisy
 from scipy.spatial.transform import Rotation
 
-from blob import blob, noisy
-from crank2_unet.engines import EmbeddedEngine
+from crank2_unet.crystal.grids import density_map
+from crank2_unet.crystal.masks import soften
+from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
-from crank2_unet.grids import density_map
-from crank2_unet.jobs import EngineChoice, NetworkChoice
-from crank2_unet.masks import soften
-from crank2_unet.modification import modify_density, modify_map
-from crank2_unet.ncs import NcsAverager, NcsSums, Operator, correlation_level
-from crank2_unet.ncs_search import equal_by_symmetry, operators_from_chains, operators_from_sites
-from crank2_unet.parrot_engine import ParrotEngine, parrot_options
-from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
+from crank2_unet.jobs.commands import EngineChoice, NetworkChoice
+from crank2_unet.modification.cycles import modify_density, modify_map
+from crank2_unet.modification.engine import EmbeddedEngine
+from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, correlation_level
+from crank2_unet.modification.ncs_search import (
+    equal_by_symmetry,
+    operators_from_chains,
+    operators_from_sites,
+)
+from crank2_unet.parrot.engine import ParrotEngine, parrot_options
 
 CELL, RADIUS = (48, 36, 28, 90, 97, 90), 8.0
 TURN = Rotation.from_rotvec(np.deg2rad(100) * np.array([1, 2, 2]) / 3).as_matrix()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crank2_unet.errors import DeviceError, ModelError
-from crank2_unet.network import DEFAULT_CARD, ModelCard, SolventNet
+from crank2_unet.network.session import DEFAULT_CARD, ModelCard, SolventNet
 
 pytest.importorskip("onnxruntime", reason="the network needs ONNX Runtime")
 

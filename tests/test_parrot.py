@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-
 from blob import CELLS, blob
+from stand_in_parrot import local_deviation_mask
+
+from crank2_unet.crystal.grids import asymmetric_unit, density_map, like, structure_factors
+from crank2_unet.crystal.masks import model_mask, soften
+from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError, ProgramError
-from crank2_unet.grids import asymmetric_unit, density_map, like, structure_factors
-from crank2_unet.masks import model_mask, soften
-from crank2_unet.parrot import (
+from crank2_unet.parrot.program import (
     CARRIER_FILTER_RADIUS,
     ParrotLog,
     carrier_coefficients,
@@ -18,8 +20,6 @@ from crank2_unet.parrot import (
     parrot_usage,
     parrot_version,
 )
-from crank2_unet.reflections import Reflections
-from stand_in_parrot import local_deviation_mask
 
 LOG = """<html> <!-- CCP4 HTML LOGFILE -->
  ### CCP4 8.0: cparrot                version 1.0.6 : 20/04/21##

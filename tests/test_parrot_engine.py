@@ -13,18 +13,18 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-
 from blob import blob, noisy, without
-from crank2_unet.cli import main
-from crank2_unet.errors import InputError, ProgramError
-from crank2_unet.grids import like, read_map, write_map
-from crank2_unet.masks import soften
-from crank2_unet.mtz import read_phased
-from crank2_unet.parrot_engine import ParrotEngine, parrot_options
-from crank2_unet.parrot_runs import pair, read_output, write_input
-from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
-from crank2_unet.pipeline import sharpened_map
 from stand_in_parrot import OPERATOR
+
+from crank2_unet.cli.commands import main
+from crank2_unet.crystal.grids import like, read_map, write_map
+from crank2_unet.crystal.masks import soften
+from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
+from crank2_unet.errors import InputError, ProgramError
+from crank2_unet.files.mtz import read_phased
+from crank2_unet.parrot.engine import ParrotEngine, parrot_options
+from crank2_unet.parrot.runs import pair, read_output, write_input
+from crank2_unet.pipeline import sharpened_map
 
 LEFT = {"parrot.log", "parrot.sh", "parrot_input.mtz"}
 

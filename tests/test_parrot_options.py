@@ -3,7 +3,7 @@
 import pytest
 
 from crank2_unet.errors import InputError
-from crank2_unet.parrot_options import REFUSED, UNNEEDED, USAGE, parse
+from crank2_unet.unet_parrot.options import REFUSED, UNNEEDED, USAGE, parse
 
 CRANK2 = """colin-hl crystal/peak/[HLA,HLB,HLC,HLD]
 mtzin-wrk ../in put.mtz
@@ -91,7 +91,7 @@ def test_one_step_named_switches_the_others_off():
 def test_usage_tells_every_option():
     from dataclasses import fields
 
-    from crank2_unet.parrot_options import ParrotOptions
+    from crank2_unet.unet_parrot.options import ParrotOptions
 
     names = {field.name.replace("_", "-") for field in fields(ParrotOptions)} | set(UNNEEDED)
     assert all(f"-{name}" in USAGE for name in names)

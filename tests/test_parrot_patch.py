@@ -11,9 +11,9 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-
-from crank2_unet.grids import density_map, like, resample
 from crystals import SETTINGS, crystal, random_coefficients
+
+from crank2_unet.crystal.grids import density_map, like, resample
 
 PATCH = Path(__file__).parent.parent / "parrot_patch"
 SPACING = 2.5  # of the work map, Angstrom

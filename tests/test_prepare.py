@@ -14,14 +14,14 @@ pytest.importorskip("dask.distributed", reason="preparation runs through Dask")
 from prepared import write_prepared
 from test_simulation import peptide
 
+from crank2_unet.crystal.grids import density_map, empty_grid, like, structure_factors
+from crank2_unet.crystal.masks import cut_at_fraction, local_deviation, model_mask, soften
+from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
-from crank2_unet.features import InputSpec
-from crank2_unet.grids import density_map, empty_grid, like, structure_factors
-from crank2_unet.masks import cut_at_fraction, local_deviation, model_mask, soften
-from crank2_unet.reflections import Reflections
-from crank2_unet.sad import other_hand
-from crank2_unet.training.dataset import PreparedStructure, WindowSource
-from crank2_unet.training.prepare import enantiomorphic_factors, prepare, prepare_structure
+from crank2_unet.network.inputs import InputSpec
+from crank2_unet.sad.phasing import other_hand
+from crank2_unet.training.preparation.prepare import enantiomorphic_factors, prepare, prepare_structure
+from crank2_unet.training.preparation.prepared import PreparedStructure, WindowSource
 
 CELLS = {"aaaa": (40, 50, 60, 90, 90, 90), "bbbb": (44, 46, 52, 90, 90, 90),
          "cccc": (42, 48, 55, 90, 90, 90), "huge": (400, 400, 400, 90, 90, 90)}
@@ -200,7 +200,7 @@ def test_later_maps_can_be_made_with_the_masks_of_a_network(collection, monkeypa
             asked.append((net, content, cycle))
             return soften(cut_at_fraction(local_deviation(density, 4.0), content), 1.0)
         return found
-    monkeypatch.setattr("crank2_unet.training.prepare.unet_weights", weights)
+    monkeypatch.setattr("crank2_unet.training.preparation.prepare.unet_weights", weights)
     row, path = row_of(collection, "aaaa"), collection / "aaaa.cif.gz"
     arrays = prepare_structure(row, path, variant=1, seed=1, later_cycles=2, net="net")
     assert len(asked) == arrays["map_cycle"].sum()

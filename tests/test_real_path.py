@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("dask.distributed", reason="the benchmark runs through Dask")
 pytest.importorskip("onnxruntime", reason="the network needs ONNX Runtime")
 
-from crank2_unet.training.benchmark import benchmark_set
+from crank2_unet.training.evaluation.benchmark_measured import benchmark_set
 
 pytestmark = pytest.mark.realdata
 

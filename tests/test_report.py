@@ -9,10 +9,10 @@ import gemmi
 import numpy as np
 import pytest
 
-from crank2_unet import figures
+from crank2_unet.crystal.grids import empty_grid, like
 from crank2_unet.errors import InputError
-from crank2_unet.grids import empty_grid, like
-from crank2_unet.report import ReportMaps, draw_sections, write_report
+from crank2_unet.report import figures
+from crank2_unet.report.page import ReportMaps, draw_sections, write_report
 
 NASTY = "<script>alert('x')</script>&\"$"
 MINIMAL = {"schema": 1, "command": "segment", "status": "ok", "warnings": [],
@@ -184,7 +184,7 @@ def test_round_blob_is_drawn_round():
 
 
 def test_importing_the_report_is_quick():
-    code = ("import sys, crank2_unet.report, crank2_unet.check;"
+    code = ("import sys, crank2_unet.report.page, crank2_unet.check;"
             "sys.exit(bool({'matplotlib', 'jinja2', 'onnxruntime'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -10,13 +10,13 @@ import gemmi
 import numpy as np
 import pytest
 
-from crank2_unet.data import AnomalousData
+from crank2_unet.crystal.observations import AnomalousData
+from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
+from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
-from crank2_unet.friedel import Observed
-from crank2_unet.phases import map_correlation, phi_fom_from_hl, to_complex
-from crank2_unet.reflections import Reflections
-from crank2_unet.sad import Scatterer, other_hand, phase_sad
-from crank2_unet.sad_model import Model
+from crank2_unet.sad.friedel import Observed
+from crank2_unet.sad.likelihood import Model
+from crank2_unet.sad.phasing import Scatterer, other_hand, phase_sad
 
 SELENIUM = Scatterer("Se", -4.0, 5.0)
 CRYSTALS = {
@@ -247,7 +247,7 @@ REAL = [("hewl_s_sad", None, "S", 0.47, 57.0), ("gamma_xe", None, "Xe", 0.47, 71
 @pytest.mark.realdata
 @pytest.mark.parametrize("name, d_min, element, least_correlation, largest_error", REAL)
 def test_real_data(shared_data, name, d_min, element, least_correlation, largest_error):
-    from crank2_unet.mtz import read_anomalous
+    from crank2_unet.files.mtz import read_anomalous
     folder = shared_data / "sad" / name
     _, data, _ = read_anomalous(folder / "data.mtz")
     if d_min:

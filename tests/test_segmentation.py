@@ -5,15 +5,14 @@ from types import SimpleNamespace
 import gemmi
 import numpy as np
 import pytest
-
-from crank2_unet.features import InputSpec, input_maps, normalise, sample_window
-from crank2_unet.grids import asymmetric_unit, density_map, empty_grid, like, resample
-from crank2_unet.masks import soften
-from crank2_unet.pipeline import region_weights
-from crank2_unet.segmentation import certainty, map_logits, probability, probability_with_mean
-from crank2_unet.windows import Stitcher, blend_weights, plan_windows
-
 from crystals import SETTINGS, crystal, random_coefficients
+
+from crank2_unet.crystal.grids import asymmetric_unit, density_map, empty_grid, like, resample
+from crank2_unet.crystal.masks import soften
+from crank2_unet.network.inputs import InputSpec, input_maps, normalise, sample_window
+from crank2_unet.network.segmentation import certainty, map_logits, probability, probability_with_mean
+from crank2_unet.network.windows import Stitcher, blend_weights, plan_windows
+from crank2_unet.pipeline import region_weights
 
 
 class EchoNet:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-
-from crank2_unet.data import PhasedData
-from crank2_unet.histograms import log_mean_intensity
-from crank2_unet.sharpening import fall_off, fall_off_u, scaled, sharpened, sharpened_b
 from crystals import crystal, random_coefficients
+
+from crank2_unet.crystal.observations import PhasedData
+from crank2_unet.modification.protein_statistics import log_mean_intensity
+from crank2_unet.modification.sharpening import fall_off, fall_off_u, scaled, sharpened, sharpened_b
 
 
 def fading(symbol, u, d_min=2.2):

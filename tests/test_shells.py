@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-
-from crank2_unet.errors import InputError
-from crank2_unet.shells import Shells
 from crystals import crystal
+
+from crank2_unet.crystal.shells import Shells
+from crank2_unet.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import gemmi
 import numpy as np
 import pytest
 
+from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
-from crank2_unet.reflections import Reflections
-from crank2_unet.sad import Scatterer
-from crank2_unet.simulation import SadSettings, simulate_sad
-from crank2_unet.training.experiments import random_settings
+from crank2_unet.sad.phasing import Scatterer
+from crank2_unet.simulation.experiment import SadSettings, simulate_sad
+from crank2_unet.simulation.random_settings import random_settings
 
 PERFECT = SadSettings(
     scenario="SeMet", scatterer=Scatterer("Se", -7.0, 5.0), wavelength=0.979, d_min=2.5,

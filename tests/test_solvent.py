@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from crank2_unet.errors import InputError, ModelError
-from crank2_unet.matthews import MatthewsOption
-from crank2_unet.solvent import (SOLVENT, CutoffDistribution, UnetSolvent, cutoff_for,
-                                 estimate_solvent, interpolate_options, solvent_above)
+from crank2_unet.solvent.content import (
+    SOLVENT,
+    CutoffDistribution,
+    UnetSolvent,
+    cutoff_for,
+    estimate_solvent,
+    interpolate_options,
+    solvent_above,
+)
+from crank2_unet.solvent.matthews import MatthewsOption
 
 LOGITS = np.linspace(-5, 5, 10001)  # solvent(cutoff) = (5 - cutoff) / 10
 FLAT = CutoffDistribution(np.array([-10.0, 10.0]), np.array([0.05, 0.05]))

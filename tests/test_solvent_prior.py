@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from crank2_unet import matthews
 from crank2_unet.errors import InputError
-from crank2_unet.training.solvent_prior import RESOLUTION, SOLVENT, fit, fit_index, main
+from crank2_unet.solvent import matthews
+from crank2_unet.training.calibration.solvent_prior import RESOLUTION, SOLVENT, fit, fit_index, main
 
 HEADER = "code,split,n_nuc,solvent,resolution,n_chains,cluster\n"
 

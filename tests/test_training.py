@@ -10,13 +10,20 @@ pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 pytest.importorskip("onnxruntime", reason="the ONNX file is checked with ONNX Runtime")
 
 from crank2_unet.errors import InputError, ProgramError
-from crank2_unet.features import InputSpec
-from crank2_unet.training.export import compare, to_onnx
-from crank2_unet.training.prefetch import prefetched
-from crank2_unet.training.start import load_onnx_weights
-from crank2_unet.training.train import (
-    TrainConfig, Trainer, learning_rate, load_network, scores, train, window_logits)
-from crank2_unet.training.unet import build_unet
+from crank2_unet.network.inputs import InputSpec
+from crank2_unet.training.fitting.export import compare, to_onnx
+from crank2_unet.training.fitting.prefetch import prefetched
+from crank2_unet.training.fitting.start import load_onnx_weights
+from crank2_unet.training.fitting.train import (
+    TrainConfig,
+    Trainer,
+    learning_rate,
+    load_network,
+    scores,
+    train,
+    window_logits,
+)
+from crank2_unet.training.fitting.unet import build_unet
 
 
 class Spheres:

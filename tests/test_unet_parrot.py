@@ -11,17 +11,17 @@ from xml.etree import ElementTree
 import gemmi
 import numpy as np
 import pytest
-
 from blob import blob, noisy
-from crank2_unet import parrot_job
+
+from crank2_unet.crystal.grids import read_map, structure_factors, write_map
+from crank2_unet.crystal.masks import soften
+from crank2_unet.crystal.phases import map_correlation, to_complex
 from crank2_unet.errors import ModelError
-from crank2_unet.grids import read_map, structure_factors, write_map
-from crank2_unet.masks import soften
-from crank2_unet.modification import modify_density
-from crank2_unet.phases import map_correlation, to_complex
+from crank2_unet.modification.cycles import modify_density
+from crank2_unet.modification.sharpening import fall_off_u, isotropic, scaled
 from crank2_unet.pipeline import fixed_weights
-from crank2_unet.sharpening import fall_off_u, isotropic, scaled
-from crank2_unet.unet_parrot import main
+from crank2_unet.unet_parrot import job as parrot_job
+from crank2_unet.unet_parrot.__main__ import main
 
 # what Crank2 2.0.345 looks for in the log of Parrot
 RADIUS = r"Suggested radius for solvent mask determination:\s*(\S+)"
@@ -121,7 +121,7 @@ cycles 1
 colout-fc native/peak/[PARR_F,PARR_PHI]
 mtzout stdin.mtz
 """
-    command = [sys.executable, "-m", "crank2_unet.unet_parrot", "-stdin"]
+    command = [sys.executable, "-m", "crank2_unet.unet_parrot.__main__", "-stdin"]
     done = subprocess.run(command, input=keywords, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     labels = gemmi.read_mtz_file(str(folder / "stdin.mtz")).column_labels()

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-
-from crank2_unet.data import PhasedData
-from crank2_unet.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
-from crank2_unet.weighting import combine
 from crystals import crystal, random_coefficients
+
+from crank2_unet.crystal.observations import PhasedData
+from crank2_unet.crystal.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
+from crank2_unet.modification.weighting import combine
 
 
 def correlated(reflections, sigma_a, fall_off=10.0):

@@ -5,8 +5,8 @@ The choice reaches Crank2's keyword file through :func:`.registration.pass_dmmas
 
 from __future__ import annotations
 
-from . import suite
 from .. import __version__
+from . import suite
 
 
 class unetcrank2(suite.part("pipelines.crank2.script.crank2_script").crank2):

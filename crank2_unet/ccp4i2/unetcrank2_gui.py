@@ -1,7 +1,7 @@
 """Window of the task ``unetcrank2`` in CCP4i2 2.6: that of Crank2 with one more menu."""
 
-from . import suite
 from .. import __version__
+from . import suite
 
 _crank2 = suite.part("pipelines.crank2.script.CTaskCrank2")
 whatNext = _crank2.whatNext

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import gemmi
 
-from . import suite
 from .. import __version__
+from . import suite
 
 RESULTS = "unet"  # subfolder of the job with all that crank2-unet writes
 

@@ -1,7 +1,7 @@
 """Window of the task ``unetmask`` in CCP4i2 2.6."""
 
-from . import suite
 from .. import __version__
+from . import suite
 from .unetmask import missing_input, unetmask
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from ..report.figures import data_uri
+from ..report.page import COLUMNS, RULES, show
 from . import suite
-from ..figures import data_uri
-from ..report import COLUMNS, RULES, show
 from .unetmask import RESULTS, complaint
 
 _GRAPH = "width:420px;height:300px;border:0px;float:left;"

@@ -177,13 +177,13 @@ def choose_parrot(explicit: str | None) -> Parrot:
     Parameters
     ----------
     explicit : what the job names by ``binary::``; default: see
-        :func:`crank2_unet.parrot.find_parrot`, then our own replacement.
+        :func:`crank2_unet.parrot.program.find_parrot`, then our own replacement.
 
     Raises
     ------
     ProgramError : there is none, it does not start, or it is not Parrot.
     """
-    from ..parrot import VARIABLE, find_parrot, knows_mskin
+    from ..parrot.program import VARIABLE, find_parrot, knows_mskin
 
     found = find_parrot(explicit)
     if found:
@@ -248,7 +248,7 @@ def _treat_input(original, program):
 def _carry(program, mask, folder: str) -> None:
     """Coefficients and radius for a Parrot that does not read masks; the radius that Crank2 finds for
     classical masks would blur this one."""
-    from ..parrot import CARRIER_FILTER_RADIUS
+    from ..parrot.program import CARRIER_FILTER_RADIUS
     from .handover import carrier_file
 
     file = mask.GetFile("mtz")

@@ -12,11 +12,11 @@ import gemmi
 import numpy as np
 from scipy.special import logit
 
-from ..grids import like, read_map, write_map
-from ..mtz import MtzFile, write_mtz
-from ..parrot import carrier_coefficients
+from ..crystal.grids import like, read_map, write_map
+from ..crystal.reflections import Reflections
+from ..files.mtz import MtzFile, write_mtz
+from ..parrot.program import carrier_coefficients
 from ..pipeline import region_weights
-from ..reflections import Reflections
 
 FLAT = "flat.ccp4"  # of `crank2-unet segment`, as the next one
 COEFFICIENTS = "mask.mtz"
@@ -45,7 +45,7 @@ def weights_file(folder: str | Path, solvent_content: float) -> Path:
 
 def carrier_file(folder: str | Path, solvent_content: float) -> Path:
     """MTZ file with FMSK, PHMSK for a Parrot that does not read masks (-colin-fmsk): see
-    :func:`crank2_unet.parrot.carrier_coefficients`."""
+    :func:`crank2_unet.parrot.program.carrier_coefficients`."""
     path = Path(folder) / f"carrier_{solvent_content:.4f}.mtz"
     if not path.exists():
         file = MtzFile(Path(folder) / COEFFICIENTS)

@@ -9,9 +9,9 @@ import json
 import os
 from importlib import import_module
 
-from crank2_unet import __version__
-from crank2_unet.crank2.activation import activate, choose_parrot
-from crank2_unet.crank2.option import REFERENCE
+from .. import __version__
+from .activation import activate, choose_parrot
+from .option import REFERENCE
 
 _CRANK2 = __name__.rpartition("processes.")[0]
 activate(import_module(_CRANK2 + "parse"))  # where this file was reached without the import hook
@@ -45,9 +45,9 @@ class segmentmap(import_module(_CRANK2 + "process").process):
         dmfull.unet_failures = getattr(dmfull, "unet_failures", 0) + (self._unet is None)
 
     def _segment(self):
-        from crank2_unet.crank2 import handover
-        from crank2_unet.network import ModelCard
-        from crank2_unet.solvent import UnetSolvent
+        from ..network.session import ModelCard
+        from ..solvent.content import UnetSolvent
+        from . import handover
 
         self._unet = None
         dmfull = self.parent_process

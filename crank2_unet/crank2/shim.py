@@ -15,7 +15,7 @@ from pathlib import Path
 from .. import hook
 from ..check import CRANK2_PLACES
 from ..errors import InputError
-from ..output import staged
+from ..files.output import staged
 
 _FIRST = "# written by crank2-unet install; crank2-unet uninstall removes it"
 # both classes are found by the importing Crank2's name, flat or package

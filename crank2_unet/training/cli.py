@@ -6,18 +6,23 @@ import argparse
 import importlib
 from pathlib import Path
 
-_SIMPLE = {"train": "train a network on prepared structures",
-           "solvent-prior": "fit the prior of solvent contents to deposited structures",
-           "histograms": "make the table of protein density histograms"}
+# commands whose modules parse the rest of the command line themselves
+_SIMPLE = {
+    "train": ("fitting.train", "train a network on prepared structures"),
+    "solvent-prior": ("calibration.solvent_prior",
+                      "fit the prior of solvent contents to deposited structures"),
+    "histograms": ("calibration.protein_statistics",
+                   "make the table of protein density histograms"),
+}
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands to the parser of ``crank2-unet model``."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_prepare(commands)
-    for name, summary in _SIMPLE.items():
+    for name, (module, summary) in _SIMPLE.items():
         simple = commands.add_parser(name, help=summary, add_help=False)
-        simple.set_defaults(run=_pass_on, module=name.replace("-", "_"))
+        simple.set_defaults(run=_pass_on, module=module)
     _add_export(commands)
     _add_evaluate(commands)
     _add_quality(commands)
@@ -155,7 +160,7 @@ def _pass_on(options) -> None:
 
 
 def _prepare(options) -> None:
-    from .prepare import LARGEST_VOLUME, prepare
+    from .preparation.prepare import LARGEST_VOLUME, prepare
 
     folder = Path(options.structures)
     done = prepare(folder / "index.csv", folder, options.output, options.split, options.limit,
@@ -169,7 +174,7 @@ def _prepare(options) -> None:
 
 
 def _export(options) -> None:
-    from .calibrate import make_card
+    from .calibration.calibrate import make_card
 
     card = make_card(options.checkpoint, options.prepared, options.output, options.version,
                      training=options.training, limit=options.limit, workers=options.workers,
@@ -178,8 +183,8 @@ def _export(options) -> None:
 
 
 def _evaluate(options) -> None:
-    from ..network import ModelCard
-    from .evaluate import evaluate_masks, render
+    from ..network.session import ModelCard
+    from .evaluation.masks import evaluate_masks, render
 
     card = ModelCard.read(options.model).path
     print(render(evaluate_masks(options.prepared, card, options.output, options.index,
@@ -188,22 +193,22 @@ def _evaluate(options) -> None:
 
 
 def _quality(options) -> None:
-    from .quality import calibrate_quality, render
+    from .calibration.map_quality import calibrate_quality, render
 
     print(render(calibrate_quality(options.prepared, options.model, options.workers,
                                    options.scheduler, options.limit)))
 
 
 def _evaluate_quality(options) -> None:
-    from .quality import evaluate_quality, render
+    from .calibration.map_quality import evaluate_quality, render
 
     print(render(evaluate_quality(options.prepared, options.model, options.output, options.workers,
                                   options.scheduler, options.limit)))
 
 
 def _benchmark(options) -> None:
-    from ..network import ModelCard
-    from .benchmark import benchmark_sad, render
+    from ..network.session import ModelCard
+    from .evaluation.benchmark_measured import benchmark_sad, render
 
     card = ModelCard.read(options.model).path
     print(render(benchmark_sad(options.sad, card, options.output, options.sets, options.cycles,
@@ -211,7 +216,7 @@ def _benchmark(options) -> None:
 
 
 def _benchmark_simulated(options) -> None:
-    from .benchmark_simulated import ERRORS, benchmark_simulated, render
+    from .evaluation.benchmark_simulated import ERRORS, benchmark_simulated, render
 
     print(render(benchmark_simulated(
         options.prepared, options.model, options.output, options.cycles, options.limit,

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 import gemmi
 from tools import arguments, keywords
 
-from crank2_unet.matthews import Composition, matthews_options
+from crank2_unet.solvent.matthews import Composition, matthews_options
 
 lines, sequence = keywords(), arguments()["SEQIN"]
 mtz = gemmi.read_mtz_file(next(line[1] for line in lines if line[0].upper() == "MTZI"))

@@ -19,7 +19,7 @@ form = next(line for line in lines if line[:2] == ["ANOM", "FORM"])
 
 
 def experimental():
-    """SAD phases by crank2_unet.sad; kept in a file, since every cycle asks for the same."""
+    """SAD phases by crank2_unet.sad.phasing; kept in a file, since every cycle asks for the same."""
     labels = [columns[key] for key in ("F+", "SIGF+", "F-", "SIGF-")]
     table = Table.read(files["HKLIN"], labels)
     numbers = np.nan_to_num([column.values for column in table.columns.values()])
@@ -30,8 +30,8 @@ def experimental():
     if not kept.exists():
         import gemmi
 
-        from crank2_unet.mtz import read_anomalous
-        from crank2_unet.sad import Scatterer, phase_sad
+        from crank2_unet.files.mtz import read_anomalous
+        from crank2_unet.sad.phasing import Scatterer, phase_sad
 
         _, data, _ = read_anomalous(files["HKLIN"], ",".join(labels))
         scatterer = Scatterer(form[2].capitalize(), float(form[3]), float(form[4]))

@@ -1,0 +1,1 @@
+"""A crystal in arrays: reflections, phases, maps on grids, masks."""

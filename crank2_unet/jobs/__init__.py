@@ -1,0 +1,1 @@
+"""The commands: each reads files, runs the pipeline and writes."""

@@ -1,0 +1,103 @@
+"""The job of the command ``hand``: which of two maps, phased in either hand, is the right one."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ..crystal.reflections import enantiomorph
+from ..errors import InputError, ModelError
+from ..files.mtz import Input, read_phased
+from ..files.output import staged, write_json
+from ..network.map_quality import SAME_MAP, likeness
+from ..pipeline import Segmentation, features_of_hand, segment
+from ..report.page import ReportMaps, draw_sections, write_report
+from .commands import Columns, NetworkChoice, judge
+from .result import Clock, Warnings, common
+
+_log = logging.getLogger(__name__)
+# correlation of the amplitudes m|F| of both maps: of other data it is nearly 0, and in either hand of
+# the same data the figures of merit are alike
+_LEAST_AGREEMENT = 0.8
+_SHOWN = ("contrast", "skewness")  # features that other programs print
+
+
+def run_hand(first: str, other: str, folder: str, columns: Columns, choice: NetworkChoice) -> dict:
+    """Compare two maps phased with the same data in either hand, as they are and after three cycles of
+    density modification; writes result.json and report.html, which shows the more probable map as
+    it was given, and returns the result.
+
+    Parameters
+    ----------
+    first, other : MTZ files, such as phased.mtz and phased_other_hand.mtz of ``phase --hand both``.
+    columns : of both files.
+
+    Raises
+    ------
+    Crank2UnetError : nothing is left under the final names.
+    """
+    clock = Clock()
+    with Warnings() as warnings, staged(folder) as stage:
+        with clock.stage("read"):
+            given = [read_phased(path, columns.fo, columns.hl, columns.phifom, columns.fc)
+                     for path in (first, other)]
+            check_same_crystal(*given)
+            net = choice.load()
+            if net.card.quality is None:
+                raise ModelError(f"Model {net.card.name} {net.card.version} has not learnt to tell "
+                                 "hands apart. Use the packaged model, or complete the card with "
+                                 "'crank2-unet model quality'.")
+        with clock.stage("network"):
+            found = [segment(hand.data, net) for hand in given]
+        with clock.stage("modification"):
+            same = likeness(*(segmented.density for segmented in found)) > SAME_MAP
+            p_first = 0.5 if same else net.card.quality.probability_of_hand(*(
+                features_of_hand(hand.data, net, segmented.solvent.value, segmented.quality.features)
+                for hand, segmented in zip(given, found)))
+            if same:
+                _log.warning("Both files hold the same map, with another origin: the sites are "
+                             "centrosymmetric, so that neither hand is wrong. Use either.")
+        probabilities = (p_first, 1 - p_first)
+        best = int(np.argmax(probabilities))
+        judgement = judge(found[best], given[best], net, None)
+        result = common("hand", given[best], net, clock, warnings, {}) | judgement | {
+            "best": best + 1, "same_map": same,
+            "hands": [_describe(*hand) for hand in zip(given, found, probabilities)]}
+        write_json(result, stage / "result.json")
+        maps = ReportMaps(found[best].density, found[best].probability, found[best].mask)
+        write_report(result, stage / "report.html", draw_sections(maps))
+    return result
+
+
+def check_same_crystal(first: Input, other: Input) -> None:
+    """Make sure that two files hold one crystal in the same or opposite hands.
+
+    Raises
+    ------
+    InputError : other cells, space groups that are no pair, other data, or the same map twice.
+    """
+    one, two = first.data.reflections, other.data.reflections
+    names = f"{first.file.path} and {other.file.path}"
+    if (not one.cell.is_similar(two.cell, 0.01, 1.0)
+            or enantiomorph(one.spacegroup).number != two.spacegroup.number):
+        raise InputError(f"{names} are not the two hands of one crystal.\n"
+                         f"  first: {one.cell.parameters} {one.spacegroup.xhm()}\n"
+                         f"  other: {two.cell.parameters} {two.spacegroup.xhm()}\n"
+                         "Give phased.mtz and phased_other_hand.mtz of one 'crank2-unet phase'.")
+    place = two.find(one.hkl)
+    a, b = first.data.coefficients[place >= 0], other.data.coefficients[place[place >= 0]]
+    if np.allclose(a, b, rtol=1e-3):
+        raise InputError(f"{names} hold the same map. Give the maps of the two hands.")
+    agreement = np.corrcoef(np.abs(a), np.abs(b))[0, 1]
+    if agreement < _LEAST_AGREEMENT:
+        raise InputError(f"The amplitudes of {names} correlate by {agreement:.2f} only. "
+                         "Give two maps that were phased with the same data.")
+
+
+def _describe(given: Input, found: Segmentation, probability: float) -> dict:
+    """A line of the table of hands."""
+    quality = found.quality
+    return {"file": str(given.file.path), "spacegroup": given.data.reflections.spacegroup.xhm(),
+            "probability": probability, "map_correlation": quality.correlation,
+            "uncertainty": quality.uncertainty, **{name: quality.features[name] for name in _SHOWN}}

@@ -1,0 +1,89 @@
+"""Contents of result.json (docs/result.md) and what is recorded for it while a job runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import numpy as np
+
+from .. import __version__
+from ..crystal.grids import asymmetric_unit
+from ..crystal.reflections import Reflections
+from ..files.mtz import Input
+from ..network.session import SolventNet
+from ..pipeline import Segmentation
+from ..report.page import SCHEMA
+
+
+class Clock:
+    """Seconds of each stage."""
+
+    def __init__(self):
+        self.seconds = {}
+        self._start = time.monotonic()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+
+    def timings(self) -> dict:
+        return {**self.seconds, "total": time.monotonic() - self._start}
+
+
+class Warnings(logging.Handler):
+    """Collects the warnings of a job for its result."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.messages = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+    def __enter__(self) -> Warnings:
+        logging.getLogger("crank2_unet").addHandler(self)
+        return self
+
+    def __exit__(self, *_) -> None:
+        logging.getLogger("crank2_unet").removeHandler(self)
+
+
+def header(command: str, clock: Clock, warnings: Warnings, outputs: dict) -> dict:
+    return {"schema": SCHEMA, "command": command, "status": "ok",
+            "program": {"name": "crank2-unet", "version": __version__}, "arguments": sys.argv[1:],
+            "timings": clock.timings(), "outputs": outputs, "warnings": list(warnings.messages)}
+
+
+def common(command: str, given: Input, net: SolventNet | None, clock: Clock, warnings: Warnings,
+            outputs: dict) -> dict:
+    """The entries that segment and dm have in common."""
+    card = net and {"name": net.card.name, "version": net.card.version, "sha256": net.card.sha256}
+    shown = given.data.f if np.isfinite(given.data.f).any() else np.where(
+        given.data.coefficients == 0, np.nan, 1)
+    return {**header(command, clock, warnings, outputs), "model": card,
+            "device": net and asdict(net.device),
+            "input": describe_input(str(given.file.path), given.data.reflections, shown,
+                                     given.labels)}
+
+
+def describe_input(path: str, reflections: Reflections, f: np.ndarray, labels: dict) -> dict:
+    measured = np.isfinite(f)
+    return {"file": str(path), "labels": labels, "cell": list(reflections.cell.parameters),
+            "spacegroup": reflections.spacegroup.xhm(), "d_min": reflections.d_min,
+            "d_max": float(reflections.d[measured].max()), "n_reflections": len(reflections),
+            "n_measured": int(measured.sum())}
+
+
+def describe_mask(found: Segmentation) -> dict:
+    unit = asymmetric_unit(found.probability)
+    counts, edges = np.histogram(found.probability.array[unit], 50, (0.0, 1.0))
+    cutoff = 1 / (1 + np.exp(-found.solvent.cutoff))
+    return {"fraction": float(found.mask.array.mean()), "probability_cutoff": float(cutoff),
+            "histogram": {"edges": edges, "counts": counts}}

@@ -1,0 +1,1 @@
+"""Density modification, the embedded engine."""

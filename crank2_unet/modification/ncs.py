@@ -1,0 +1,301 @@
+"""Averaging of density over non-crystallographic symmetry (NCS).
+
+Follows Cowtan (2010, Acta Cryst. D66, 470-478): an operator is used where the map agrees locally with
+its rotated copy, with a weight that grows with the agreement.  No envelope is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import gemmi
+import numpy as np
+import scipy.fft
+from scipy.ndimage import affine_transform, label, map_coordinates, spline_filter
+from scipy.optimize import minimize
+from scipy.signal import fftconvolve
+from scipy.spatial.transform import Rotation
+
+from ..crystal.grids import asymmetric_unit, like
+from ..crystal.masks import sphere_transform
+from ..errors import InputError
+
+# Local correlations count from 4 standard deviations of those between the map and its inverse
+# through the origin, which have nothing in common.
+_SIGMAS = 4.0
+_PEAK = 2.0  # times the 68.3 % quantile of the absolute density, at which peaks are clipped
+_COARSE = 3  # grid steps between points at which correlations are calculated
+_POINTS = 1500  # of the mask, enough to refine an operator
+_TURN, _SHIFT = 2.0, 0.3  # degrees and Angstrom, first steps of the refinement
+
+
+@dataclass(frozen=True)
+class Operator:
+    """x' = rotation (x - source) + target, orthogonal coordinates in Angstrom.
+
+    Parameters
+    ----------
+    rotation : (3, 3) proper rotation.
+    source, target : (3,) a point of one copy and where it goes, near the middle of the copies.
+    """
+
+    rotation: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+
+    @classmethod
+    def parse(cls, text: str) -> Operator:
+        """From "alpha,beta,gamma,x,y,z,x,y,z": Euler angles in degrees (turn by gamma about z, by beta
+        about y, by alpha about z), source and target.
+
+        Raises
+        ------
+        InputError : not nine numbers.
+        """
+        try:
+            values = [float(word) for word in text.replace(",", " ").split()]
+        except ValueError:
+            values = []
+        if len(values) != 9:
+            raise InputError(f"The NCS operator {text} must be nine numbers: "
+                             "alpha,beta,gamma,x,y,z,x,y,z.")
+        rotation = Rotation.from_euler("ZYZ", values[:3], degrees=True).as_matrix()
+        return cls(rotation, np.array(values[3:6]), np.array(values[6:]))
+
+    def __str__(self) -> str:
+        angles = Rotation.from_matrix(self.rotation).as_euler("ZYZ", degrees=True)
+        return ",".join(f"{value:.4f}" for value in (*angles, *self.source, *self.target))
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """Where points (..., 3) go."""
+        return points @ self.rotation.T + (self.target - self.rotation @ self.source)
+
+    def inverse(self) -> Operator:
+        return Operator(self.rotation.T, self.target, self.source)
+
+    def moved(self, turn: np.ndarray, shift: np.ndarray) -> Operator:
+        """With a further rotation (rotation vector, radians) about the target, and shift, Angstrom."""
+        return Operator(Rotation.from_rotvec(turn).as_matrix() @ self.rotation, self.source,
+                        self.target + shift)
+
+
+@dataclass(frozen=True)
+class OperatorStatistics:
+    """What an operator was worth in one cycle.
+
+    Parameters
+    ----------
+    volume : of its mask, as a share of the asymmetric unit.
+    correlation : of the density within the mask, weighted.
+    """
+
+    volume: float
+    correlation: float
+
+
+@dataclass(frozen=True)
+class NcsSums:
+    """Over all operators, on the grid of the map: sums of w rho(Rx), w and w^2."""
+
+    density: np.ndarray
+    weight: np.ndarray
+    weight_square: np.ndarray
+
+
+class NcsAverager:
+    """Averages the map of each cycle; keeps and refines the operators.
+
+    Parameters
+    ----------
+    operators : as found or given; an operator averages one copy with another, and its inverse the
+        other way round.
+    start : map by whose noise local correlations are judged.
+    radius : of the sphere of local correlation, Angstrom.
+    """
+
+    def __init__(self, operators: Sequence[Operator], start: gemmi.FloatGrid, radius: float = 6.0):
+        self.operators = list(operators)  #: as last refined
+        self.statistics: list[OperatorStatistics] = []  #: of the last cycle
+        self._radius, self.level = radius, correlation_level(_clipped(start), radius)
+
+    def __call__(self, density: gemmi.FloatGrid, cycle: int) -> NcsSums:
+        """Sums over the operators; those are refined in cycles 1, 2, 4, 7, 10, ..."""
+        fine, clipped = _Periodic(density), _clipped(density)
+        level_peaks = _Periodic(clipped)
+        sums = [np.zeros(density.shape, np.float32) for _ in range(3)]
+        self.statistics = []
+        for number, operator in enumerate(self.operators):
+            mask = ncs_mask(clipped, operator, self._radius, self.level)
+            if mask is None:
+                self.statistics.append(OperatorStatistics(0.0, 0.0))
+                continue
+            values = clipped.array[tuple((mask.index % density.shape).T)]
+            if cycle <= 2 or cycle % 3 == 1:
+                operator = _refine(operator, mask, values, level_peaks)
+                self.operators[number] = operator
+            self.statistics.append(OperatorStatistics(
+                mask.volume / _asu_volume(density),
+                _correlation(values, level_peaks.at(operator.apply(mask.points)), mask.weight)))
+            _accumulate(sums, mask, fine.at(operator.apply(mask.points)), density)
+        return NcsSums(*sums)
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """Grid points (m) where an operator holds.
+
+    ``index`` : (m, 3) indices of the grid, not reduced to one cell; ``points`` : the same in
+    orthogonal Angstrom; ``weight`` : 0..1; ``volume`` : cubic Angstrom.
+    """
+
+    index: np.ndarray
+    points: np.ndarray
+    weight: np.ndarray
+    volume: float
+
+
+class _Periodic:
+    """A map with cubic interpolation anywhere in the crystal."""
+
+    def __init__(self, grid: gemmi.FloatGrid):
+        self._spline = spline_filter(grid.array, order=3, mode="grid-wrap", output=np.float32)
+        self._to_index = _to_grid(grid)
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Values at orthogonal coordinates (m, 3)."""
+        return map_coordinates(self._spline, self._to_index @ points.T, order=3, mode="grid-wrap",
+                               prefilter=False)
+
+
+def _clipped(density: gemmi.FloatGrid) -> gemmi.FloatGrid:
+    """The map without high peaks: heavy atoms, which an operator found from them superposes anyway,
+    would make densities seem to agree."""
+    limit = _PEAK * np.quantile(np.abs(density.array), 0.683)
+    return like(density, np.clip(density.array, -limit, limit))
+
+
+def correlation_level(grid: gemmi.FloatGrid, radius: float) -> float:
+    """Local correlation that noise hardly reaches."""
+    inverted = np.roll(grid.array[::-1, ::-1, ::-1], 1, axis=(0, 1, 2))
+    sphere = sphere_transform(grid.shape, grid.unit_cell.parameters, radius)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return scipy.fft.irfftn(scipy.fft.rfftn(values) * sphere, s=grid.shape)
+    found = _local_correlation(grid.array, inverted, mean)
+    return _SIGMAS * float(found[asymmetric_unit(grid)].std())
+
+
+def _local_correlation(a: np.ndarray, b: np.ndarray, mean) -> np.ndarray:
+    """Correlation of two maps round each point; ``mean`` averages a map over a sphere."""
+    scale = a.std() or 1.0  # keeps differences of squares accurate in single precision
+    a, b = a / scale, b / scale
+    mean_a, mean_b = mean(a), mean(b)
+    variance = (mean(a * a) - mean_a**2) * (mean(b * b) - mean_b**2)
+    return (mean(a * b) - mean_a * mean_b) / np.sqrt(np.maximum(variance, 1e-6))
+
+
+def ncs_mask(density: gemmi.FloatGrid, operator: Operator, radius: float, level: float) -> _Mask | None:
+    """Where the map agrees with its copy: the largest connected region round the source whose local
+    correlation exceeds ``level``; None if there is none."""
+    spacing = _COARSE * max(density.spacing)
+    reach = int(np.ceil(_asu_volume(density) ** (1 / 3) / spacing))
+    axis = spacing * np.arange(-reach, reach + 1)
+    start = operator.source - spacing * reach
+    here = _sample(density, start, np.eye(3), spacing, len(axis))
+    there = _sample(density, operator.apply(start), operator.rotation, spacing, len(axis))
+    offsets = np.stack(np.meshgrid(*[axis[np.abs(axis) <= radius]] * 3, indexing="ij"), axis=-1)
+    ball = (np.linalg.norm(offsets, axis=-1) <= radius).astype(np.float32)
+    share = fftconvolve(np.ones_like(here), ball, "same")
+    correlation = _local_correlation(here, there,
+                                     lambda values: fftconvolve(values, ball, "same") / share)
+    regions, count = label(correlation > level)
+    if not count:
+        return None
+    largest = 1 + np.argmax(np.bincount(regions.ravel())[1:])
+    weight = np.where(regions == largest, np.tanh((correlation - level) / level), 0)
+    return _on_grid(density, weight.astype(np.float32), start, spacing,
+                    spacing**3 * float((regions == largest).sum()))
+
+
+def _on_grid(density: gemmi.FloatGrid, weight: np.ndarray, start: np.ndarray, spacing: float,
+             volume: float) -> _Mask | None:
+    """A mask on a Cartesian lattice, brought to the points of the map's grid."""
+    to_grid = _to_grid(density)
+    low, high = (edge(np.argwhere(weight > 0), axis=0) for edge in (np.min, np.max))
+    corners = np.array(np.meshgrid(*zip(low - 1, high + 1), indexing="ij")).reshape(3, -1)
+    corners = to_grid @ (start[:, None] + spacing * corners)
+    first, last = np.floor(corners.min(axis=1)), np.ceil(corners.max(axis=1))
+    # from grid indices to those of the lattice
+    to_lattice = np.linalg.inv(to_grid) / spacing
+    values = affine_transform(weight, to_lattice, to_lattice @ first - start / spacing, order=1,
+                              output_shape=tuple((last - first + 1).astype(int)))
+    chosen = np.argwhere(values > 0)
+    if not len(chosen):
+        return None
+    index = chosen + first.astype(int)
+    return _Mask(index, index @ np.linalg.inv(to_grid).T, values[tuple(chosen.T)], volume)
+
+
+def _accumulate(sums: list[np.ndarray], mask: _Mask, rotated: np.ndarray, density: gemmi.FloatGrid,
+                ) -> None:
+    """Add an operator's share at all symmetry copies of its mask.
+
+    A mask that overlaps its own copies, as that of a crystallographic neighbour does, would count
+    several times at one point; its weight is divided by how often it typically does.
+    """
+    place = tuple((mask.index % density.shape).T)
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        whole = np.zeros(density.shape, np.float32)
+        np.add.at(whole, place, values.astype(np.float32))
+        grid = like(density, whole)
+        grid.symmetrize_sum()
+        return grid.array
+    multiplicity = max(1.0, float(np.median(spread(np.ones(len(rotated)))[place])))
+    weight = mask.weight / multiplicity
+    for total, values in zip(sums, (weight * rotated, weight, weight**2)):
+        total += spread(values)
+
+
+def _refine(operator: Operator, mask: _Mask, values: np.ndarray, fine: _Periodic) -> Operator:
+    """The operator nearby by which the densities within the mask correlate best."""
+    every = slice(None, None, max(1, len(values) // _POINTS))
+    points, values, weight = mask.points[every], values[every], mask.weight[every]
+    centre = np.average(mask.points, axis=0, weights=mask.weight)
+    operator = replace(operator, source=centre, target=operator.apply(centre))
+    unit = np.concatenate([np.full(3, np.deg2rad(_TURN)), np.full(3, _SHIFT)])
+
+    def cost(step: np.ndarray) -> float:
+        turn, shift = np.split(step * unit, 2)
+        return -_correlation(values, fine.at(operator.moved(turn, shift).apply(points)), weight)
+    simplex = np.vstack([np.zeros(6), np.eye(6)])
+    found = minimize(cost, np.zeros(6), method="Nelder-Mead",
+                     options={"initial_simplex": simplex, "maxfev": 200, "xatol": 0.01, "fatol": 1e-4})
+    return operator.moved(*np.split(found.x * unit, 2))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
+    a, b = (values - np.average(values, weights=weight) for values in (a, b))
+    norm = np.sqrt((weight @ a**2) * (weight @ b**2))
+    return float(weight @ (a * b) / norm) if norm > 0 else 0.0
+
+
+def _sample(grid: gemmi.FloatGrid, start: np.ndarray, axes: np.ndarray, spacing: float, count: int,
+            ) -> np.ndarray:
+    """Values on a cubic lattice whose axes are the columns of ``axes``, by linear interpolation."""
+    transform = gemmi.Transform()
+    transform.mat.fromlist((spacing * axes).tolist())
+    transform.vec.fromlist(list(start))
+    values = np.empty((count, count, count), np.float32)
+    grid.interpolate_values(values, transform, order=1)
+    return values
+
+
+def _to_grid(grid: gemmi.FloatGrid) -> np.ndarray:
+    """Matrix (3, 3) from orthogonal coordinates to grid indices."""
+    return np.array(grid.unit_cell.frac.mat.tolist()) * np.array(grid.shape)[:, None]
+
+
+def _asu_volume(grid: gemmi.FloatGrid) -> float:
+    return grid.unit_cell.volume / len(grid.spacegroup.operations())

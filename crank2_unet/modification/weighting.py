@@ -1,0 +1,195 @@
+"""Weighting of a modified map against the experiment, phase combination, new map coefficients.
+
+Each cycle of density modification yields structure factors Fc.  Their normalised values Ec predict
+those of the crystal with a correlation sigma-A (Read, 1986, Acta Cryst. A42, 140-149), a smooth
+function of resolution found by maximum likelihood from the amplitudes alone.  Amplitudes that the
+modified map knows agree better with it than its phases deserve; how much is learnt from amplitudes
+that were held back, like a free R value (Brünger, 1992, Nature 355, 472-475).  Putting the
+experimental phase probabilities inside the likelihood (MLHL: Pannu et al., 1998, Acta Cryst. D54,
+1285-1294; for density modification: Cowtan, 2010, Acta Cryst. D66, 470-478) was tried: it gives
+poorer phases on real data, because overconfident experimental phases then speak against Fc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.optimize import minimize
+from scipy.special import i0e
+
+from ..crystal.observations import PhasedData
+from ..crystal.phases import phi_fom_from_hl, to_complex
+from ..crystal.reflections import NEIGHBOURS, Reflections
+from ..crystal.shells import Shells
+
+# The likelihood is tabulated at these values and interpolated: its maximum is found wherever it
+# lies, which a search from a starting value does not grant where sigma-A is small.
+# It starts at 0.1, below which it cannot be told from 0: with 0 the map would never move again.
+_SIGMA_A = np.append(np.linspace(0.1, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
+# expected bend of sigma-A, as second difference from shell to shell; holds the curve together
+_BEND = 0.05
+_TRUST = np.linspace(0.1, 1.0, 46)  # shares of sigma-A that are tried
+_NEARBY = 0.7  # width, in steps of h, k, l, of the Gaussian that weighs neighbours
+_LEAST_WEIGHT = 0.3  # of the mean over all reflections, beside 4.1 of all neighbours
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Modified structure factors combined with experimental phases; n reflections.
+
+    Parameters
+    ----------
+    hl : (n, 4) Hendrickson-Lattman coefficients of the combined phase probability.
+    phi, fom : (n,) its best phase, degrees, and figure of merit.
+    f_calc : (n,) complex, Fc on the scale of the observed amplitudes.
+    sigma_a : (n,) correlation of Ec with the normalised structure factors of the crystal.
+    filled : (n,) complex 2mFo-DFc (centric: mFo), DFc where not measured: the map to look at.
+    extrinsic : (n,) complex, the map to modify next, see :func:`combine`.
+    trust : share of the sigma-A of agreeing amplitudes that ``sigma_a`` has, 0..1.
+    """
+
+    hl: np.ndarray
+    phi: np.ndarray
+    fom: np.ndarray
+    f_calc: np.ndarray
+    sigma_a: np.ndarray
+    filled: np.ndarray
+    extrinsic: np.ndarray
+    trust: float
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Normalised observed and modified structure factors of n reflections."""
+
+    e_obs: np.ndarray
+    e_calc: np.ndarray
+    noise: np.ndarray       # variance that measurement adds to that of e_obs given e_calc
+    direction: np.ndarray   # exp(i phi_c)
+    centric: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> _Pair:
+        return _Pair(self.e_obs[chosen], self.e_calc[chosen], self.noise[chosen],
+                     self.direction[chosen], self.centric[chosen])
+
+    def variance(self, sigma_a: np.ndarray | float) -> np.ndarray:
+        return 1.0 - sigma_a**2 + self.noise
+
+    def concentration(self, sigma_a: np.ndarray | float) -> np.ndarray:
+        """X of the phase probability exp(X cos(phi - phi_c)) (Sim, 1959; centric: Woolfson)."""
+        x = sigma_a * self.e_obs * self.e_calc / self.variance(sigma_a)
+        return np.where(self.centric, x, 2 * x)
+
+
+def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
+            held_back: np.ndarray | None = None) -> Weighted:
+    """Combine the phases of a modified map with the experimental ones.
+
+    Parameters
+    ----------
+    data : experimental amplitudes and phase probabilities.
+    modified : (n,) complex structure factors of the modified map, on any scale.
+    trust : share of sigma-A that is believed, 0..1.
+    held_back : (n,) bool, measured reflections that the modified map does not know, nor is the next
+        one to know them.  They then decide the trust.
+
+    Notes
+    -----
+    The next map must not return to the modification what the modification itself has put in, or
+    errors confirm themselves and figures of merit rise without cause.  With F = m|Fo|exp(i phi),
+    the mean of the combined distribution, and eta the mean derivative of F by DFc, the part of F
+    that is independent of DFc is (F - eta DFc)/(1 - eta) (the extrinsic message of approximate message
+    passing: Rangan, Schniter & Fletcher, 2019, IEEE Trans. Inf. Theory 65, 6664-6684).  eta is the
+    ratio of the variances of the structure factor after and before the observation is used.  The
+    coefficients here have this part with the weight of a Wiener filter for its error.  Without
+    experimental phases and for good Fc eta is 1/2, which gives 2mFo-DFc (Main, 1979, Acta Cryst.
+    A35, 779-785); for centric reflections it tends to 0, which gives mFo.
+    """
+    r, measured = data.reflections, np.isfinite(data.f)
+    used = measured if held_back is None else measured & ~held_back
+    shells = Shells(r, used)
+    root_epsilon = np.sqrt(r.epsilon)
+    scale = shells.rms(np.nan_to_num(data.f) / root_epsilon) * root_epsilon
+    f_calc = modified * scale / (shells.rms(np.abs(modified) / root_epsilon) * root_epsilon)
+    # an amplitude's error acts along the structure factor only: twice as a variance in the plane
+    noise = np.nan_to_num(data.sigf / scale) ** 2 * np.where(r.centric, 1.0, 2.0)
+    pair = _Pair(np.nan_to_num(data.f / scale), np.abs(f_calc / scale), noise,
+                 np.exp(1j * np.angle(modified)), r.centric)
+
+    even = replace(pair, e_obs=_evened(pair.e_obs, r, measured),
+                   e_calc=_evened(pair.e_calc, r, measured))
+    sigma_a = _fit_sigma_a(shells, _log_likelihoods(even.take(used), _SIGMA_A))
+    if held_back is not None and held_back.any():
+        trust = _trust(even.take(held_back), sigma_a[held_back])
+    sigma_a = trust * sigma_a
+    t = pair.concentration(sigma_a) * pair.direction
+    hl = data.hl + np.stack([t.real, t.imag, np.zeros(len(r)), np.zeros(len(r))], axis=1)
+    phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
+
+    best = to_complex(fom * np.nan_to_num(data.f), phi)
+    expected = sigma_a * f_calc
+    eta = pair.e_obs**2 * (1 - fom**2) / pair.variance(sigma_a)
+    eta = np.where(r.centric, shells.mean(eta, r.centric), shells.mean(eta, ~r.centric)).clip(0, 1)
+    extrinsic = (best - eta * expected) / (1 - eta * sigma_a**2)
+    return Weighted(hl, phi, fom, f_calc, sigma_a,
+                    filled=np.where(measured, np.where(r.centric, best, 2 * best - expected),
+                                    expected),
+                    extrinsic=np.where(used, extrinsic, expected), trust=trust)
+
+
+def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np.ndarray:
+    """Normalised amplitudes (n,) over those that their neighbours in reciprocal space let expect.
+
+    Much solvent and translational NCS correlate the intensities of neighbours.  A modified map shows
+    their strong and weak regions even where its phases are wrong, and sigma-A would take this for an
+    agreement of phases.  How much neighbours tell is found by linear regression.
+    """
+    nearby = reflections.neighbours
+    present = (nearby >= 0) & measured[nearby]
+    weight = np.exp(-(NEIGHBOURS**2).sum(axis=1) / (2 * _NEARBY**2))
+    mean = (weight @ (present * e[nearby] ** 2) + _LEAST_WEIGHT) / (weight @ present + _LEAST_WEIGHT)
+    (_, covariance), (_, variance) = np.cov(e[measured] ** 2, mean[measured])
+    slope = np.clip(covariance / max(variance, 1e-30), 0, 1)
+    return e / np.sqrt(1 + slope * (mean - 1))
+
+
+def _fit_sigma_a(shells: Shells, log_likelihood: np.ndarray) -> np.ndarray:
+    """Smooth sigma-A of all reflections from its tabulated log-likelihood for measured ones."""
+    in_shells = np.stack([shells.total(row) for row in log_likelihood])
+    curve = CubicSpline(_SIGMA_A, in_shells)
+    slope = curve.derivative()
+    every = np.arange(shells.count)
+    bending = np.diff(np.eye(shells.count), 2, axis=0) / _BEND
+
+    def cost(sigma_a: np.ndarray) -> tuple[float, np.ndarray]:
+        bend = bending @ sigma_a
+        return (bend @ bend / 2 - curve(sigma_a)[every, every].sum(),
+                bending.T @ bend - slope(sigma_a)[every, every])
+
+    start = _SIGMA_A[in_shells.argmax(axis=0)]
+    found = minimize(cost, start, jac=True, method="L-BFGS-B",
+                     bounds=[(_SIGMA_A[0], _SIGMA_A[-1])] * shells.count)
+    return shells.interpolate(found.x)
+
+
+def _trust(pair: _Pair, sigma_a: np.ndarray) -> float:
+    """Mean share of sigma-A, (n,), by what amplitudes that were held back say; all shares are as
+    probable before."""
+    log_likelihood = _log_likelihoods(pair, np.outer(_TRUST, sigma_a)).sum(axis=1)
+    return float(np.average(_TRUST, weights=np.exp(log_likelihood - log_likelihood.max())))
+
+
+def _log_likelihoods(pair: _Pair, sigma_a: np.ndarray) -> np.ndarray:
+    """log P(e_obs; e_calc), (m, n), up to a constant, for m values, or m rows (n,), of sigma-A."""
+    degrees = np.where(pair.centric, 0.5, 1.0)
+    rows = []
+    for value in sigma_a:
+        variance, x = pair.variance(value), pair.concentration(value)
+        misfit = (pair.e_obs**2 + value**2 * pair.e_calc**2) / variance
+        # log cosh x and log I0(x) less x, which does not overflow
+        overlap = np.log(i0e(x))
+        overlap[pair.centric] = np.log1p(np.exp(-2 * x[pair.centric]))
+        rows.append(x + overlap - degrees * (np.log(variance) + misfit))
+    return np.stack(rows)

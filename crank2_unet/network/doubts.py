@@ -1,0 +1,55 @@
+"""Is a crystal of the kind that the network has learnt?  Reasons to doubt its mask, in words."""
+
+from __future__ import annotations
+
+from ..crystal.reflections import Reflections
+from ..solvent.content import SolventEstimate
+from ..solvent.matthews import Composition
+from .map_quality import MapQuality
+from .session import ModelCard
+
+_RESOLUTION_MARGIN = 0.2  # Angstrom
+
+
+def doubts(card: ModelCard, reflections: Reflections, composition: Composition | None,
+           quality: MapQuality | None, solvent: SolventEstimate) -> dict[str, str]:
+    """Why the network's mask of this crystal may be unreliable; empty for most crystals.
+
+    Parameters
+    ----------
+    card : of the network.
+    reflections : of the map.
+    composition : what is in the crystal, if it is known.
+    quality : of the map, if the card can tell.
+    solvent : how the solvent content was found.
+
+    Returns
+    -------
+    "resolution", "symmetry", "nucleic acid", "composition" or "solvent structure" -> what is wrong, in
+    a sentence.
+    """
+    found = {}
+    low, high = card.d_min_range
+    if not low - _RESOLUTION_MARGIN <= reflections.d_min <= high + _RESOLUTION_MARGIN:
+        found["resolution"] = (
+            f"The data extend to {reflections.d_min:.2f} A; the network was trained on maps of "
+            f"{low:.1f}-{high:.1f} A, so that the mask may be unreliable.")
+    point_group = reflections.spacegroup.point_group_hm()
+    if card.point_groups and point_group not in card.point_groups:
+        found["symmetry"] = (
+            f"The crystal has point group {point_group}, of which the network has seen no example, "
+            "so that the mask may be unreliable.")
+    if composition and not composition.protein:
+        found["nucleic acid"] = (
+            "The sequence is nucleic acid only; the network was trained on protein, so that the "
+            "mask is unreliable.")
+    if solvent.options and sum(option.joint for option in solvent.options) < 0.5:
+        found["composition"] = (
+            "No number of copies of the sequence fits the map well: the network alone gives a "
+            f"solvent content of {solvent.unet.expected:.2f}. Check the sequence or the number of "
+            "residues, the unit cell and the space group.")
+    if quality and not quality.solvent_structure:
+        found["solvent structure"] = (
+            "The map shows no protein-like solvent structure, so that the mask means little. Improve "
+            "the phases, or try the other hand.")
+    return found

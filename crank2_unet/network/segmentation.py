@@ -1,0 +1,99 @@
+"""From a map to the probability of solvent at every point of the crystal."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple
+
+import gemmi
+import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from ..crystal.grids import asymmetric_unit, like
+from ..crystal.reflections import Reflections
+from .inputs import input_maps, sample_window
+from .session import SolventNet
+from .windows import Stitcher, plan_windows
+
+
+class Regions(NamedTuple):
+    """Something of the regions that the network tells apart: logits, truth.
+
+    Solvent is what the model of the protein leaves free; flat is density without features, which
+    bulk solvent has, but not ordered water, and which the protein has where it is disordered.  Masks
+    and solvent contents go by the first, density modification by the second.
+    """
+
+    solvent: Any
+    flat: Any
+
+
+def map_logits(reflections: Reflections, coefficients: np.ndarray, grid: gemmi.FloatGrid,
+               net: SolventNet, progress: Callable[[int, int], None] | None = None) -> Regions:
+    """Maps of calibrated logits by the network, exactly symmetric, on a grid of choice.
+
+    The asymmetric unit is covered by Cartesian windows that overlap and are blended; symmetry
+    carries the result over the rest of the cell.
+
+    Parameters
+    ----------
+    reflections, coefficients : the map, as (n,) complex coefficients.
+    grid : its cell, symmetry and points are those of the result; its values are not used.
+    net : see :class:`~crank2_unet.network.session.SolventNet`.
+    progress : called with (windows done, windows in all).
+
+    """
+    spec = net.card.input
+    maps = input_maps(reflections, coefficients, spec)
+    unit = asymmetric_unit(grid)
+    points = np.argwhere(unit) / grid.shape @ np.array(grid.unit_cell.orth.mat.tolist()).T
+    plan = plan_windows(points, spec.spacing, net.card.margin, net.card.window)
+    stitchers = Regions(Stitcher(plan), Stitcher(plan))
+    for first in range(0, len(plan.starts), net.batch):
+        starts = plan.starts[first:first + net.batch]
+        windows = np.stack([[sample_window(m, plan.corner(s), plan.shape, spec.spacing)
+                             for m in maps] for s in starts])
+        for start, found in zip(starts, net.logits(windows)):
+            for stitcher, logits in zip(stitchers, found):
+                stitcher.add(start, logits)
+        if progress:
+            progress(first + len(starts), len(plan.starts))
+    places = ((points - plan.origin) / plan.spacing).T
+    return Regions(*(_spread_by_symmetry(grid, unit, map_coordinates(stitcher.mean(), places, order=1))
+                    for stitcher in stitchers))
+
+
+def _spread_by_symmetry(grid: gemmi.FloatGrid, unit: np.ndarray, values: np.ndarray,
+                        ) -> gemmi.FloatGrid:
+    """Map over the cell from the values at its asymmetric unit (one point of each orbit)."""
+    lowest = values.min()
+    whole = np.zeros(grid.shape, np.float32)
+    whole[unit] = values - lowest  # not negative, so that the orbit's maximum is its one value
+    out = like(grid, whole)
+    out.symmetrize_max()
+    out.array[...] += lowest
+    return out
+
+
+def probability(logits: gemmi.FloatGrid) -> gemmi.FloatGrid:
+    """Probability in [0, 1] from its logits."""
+    return like(logits, expit(logits.array))
+
+
+def probability_with_mean(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.FloatGrid:
+    """Probability, its logits shifted so that the mean over the crystal is the solvent content.
+
+    Region weights of density modification need the right total: too little solvent hurts.
+    """
+    unit = logits.array[asymmetric_unit(logits)].astype(float)
+    shift = brentq(lambda s: expit(unit + s).mean() - solvent_content, -50.0, 50.0)
+    return like(logits, expit(logits.array + shift))
+
+
+def certainty(probability: gemmi.FloatGrid) -> float:
+    """How sure probabilities are, from 0 (the same everywhere) to 1 (all are 0 or 1): their variance
+    as a share of what it can be."""
+    values = probability.array[asymmetric_unit(probability)]
+    mean = values.mean(dtype=float)
+    return float(values.var(dtype=float) / (mean * (1 - mean)))

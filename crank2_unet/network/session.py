@@ -1,0 +1,217 @@
+"""The trained network: model card, computing device, prediction by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DeviceError, ModelError
+from ..solvent.content import CutoffDistribution
+from .inputs import REVISION, InputSpec
+from .map_quality import QualityModel
+
+_log = logging.getLogger(__name__)
+DEFAULT_CARD = "solvent.json"
+KINDS = ("solvent", "flat")  # of the logits, in their order
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything that must travel with the weights; the JSON file beside the ONNX file.
+
+    Parameters
+    ----------
+    path : the JSON file.
+    name, version, sha256 : of the model; ``sha256`` is that of the ONNX file ``onnx``.
+    input : how maps are presented.
+    window, margin : largest window and points of context at each side, in window points.
+    scale, offset : (2,) calibration of P(solvent) and P(flat density),
+        1 / (1 + exp(-(scale * logit + offset))).
+    cutoffs : distribution of the logit cutoff that reproduces the true solvent content.
+    d_min_range : resolution limits, Angstrom, of the training maps.
+    point_groups : of the training crystals; empty if the card does not say.
+    quality : judges maps and hands; None if that has not been calibrated.
+    self_test : seed, shape, expected logits and tolerance of one prediction.
+    """
+
+    path: Path
+    name: str
+    version: str
+    onnx: Path
+    sha256: str
+    input: InputSpec
+    window: int
+    margin: int
+    scale: np.ndarray
+    offset: np.ndarray
+    cutoffs: CutoffDistribution
+    d_min_range: tuple
+    point_groups: tuple
+    quality: QualityModel | None
+    self_test: dict
+
+    @classmethod
+    def read(cls, path: str | Path | None = None) -> ModelCard:
+        """Read a card; by default that of the packaged model.
+
+        Raises
+        ------
+        ModelError : no such card, a damaged one, or weights with another sha256.
+        """
+        path = Path(path) if path else _packaged_models() / DEFAULT_CARD
+        try:
+            card = json.loads(path.read_text())
+            onnx = path.parent / card["file"]
+            digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
+            if digest != card["sha256"]:
+                raise ModelError(f"{onnx} has sha256 {digest[:12]}..., its card {path.name} says "
+                                 f"{card['sha256'][:12]}...: the file is damaged or does not "
+                                 "belong to the card. Install the package again.")
+            spec = InputSpec(**card["input"])
+            if spec.revision != REVISION:
+                raise ModelError(f"{path.name} needs input of revision {spec.revision}, this program "
+                                 f"makes revision {REVISION}. Use the model that came with it.")
+            if not set(KINDS) <= set(card["calibration"]):
+                raise ModelError(f"{path.name} is of a network that does not tell flat density: it "
+                                 "is of version 0.2.0 or earlier. Use the packaged model.")
+            return cls(path, card["name"], card["version"], onnx, digest,
+                       spec, card["window"]["size"], card["window"]["margin"],
+                       *(np.array([card["calibration"][kind][name] for kind in KINDS], np.float32)
+                         for name in ("scale", "offset")),
+                       CutoffDistribution.from_json(card["cutoff_distribution"]),
+                       tuple(card["training"]["d_min_range"]),
+                       tuple(card["training"].get("point_groups", ())),
+                       QualityModel.from_json(card["quality"]) if "quality" in card else None,
+                       card["self_test"])
+        except FileNotFoundError as error:
+            raise ModelError(f"Model file {error.filename} is missing. Install the package again, "
+                             "or name a model card with --model.") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"Model card {path} cannot be used ({type(error).__name__}: {error}). "
+                             "Install the package again.") from error
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the network runs: what was asked for and what really started."""
+
+    asked: str
+    used: str
+    provider: str
+    threads: int
+    note: str = ""
+
+
+class SolventNet:
+    """The network, ready to predict on one device; made by :meth:`load`."""
+
+    def __init__(self, card: ModelCard, session, device: Device):
+        self.card, self.device, self._session = card, device, session
+        # windows predicted together: a CPU gains nothing from more, a GPU does
+        self.batch = 8 if device.used == "cuda" else 1
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "auto", threads: int | None = None,
+             ) -> SolventNet:
+        """Start the network and check that it predicts what its card says.
+
+        Parameters
+        ----------
+        path : model card; default: the packaged one.
+        device : "auto" (CUDA if it really starts, else CPU), "cpu" or "cuda".
+        threads : CPU threads; default: the cores that this process may use.
+
+        Raises
+        ------
+        ModelError : unusable model files, wrong self-test values, or no ONNX Runtime.
+        DeviceError : "cuda" was asked for and does not start.
+        """
+        card = ModelCard.read(path)
+        session, started = _start(card.onnx, device, threads or usable_cores())
+        net = cls(card, session, started)
+        net.self_test()
+        return net
+
+    def logits(self, windows: np.ndarray) -> np.ndarray:
+        """Calibrated logits of P(solvent) and of P(the true density is flat here).
+
+        Parameters
+        ----------
+        windows : (n, channels, x, y, z) float32; x, y, z multiples of 8.
+
+        Returns
+        -------
+        (n, 2, x, y, z) float32, in the order of ``KINDS``.
+        """
+        raw = self._session.run(None, {self._session.get_inputs()[0].name: windows})[0]
+        scale, offset = (values[:, None, None, None] for values in (self.card.scale, self.card.offset))
+        return scale * raw + offset
+
+    def self_test(self) -> None:
+        """Predict the seeded window of the card and compare.
+
+        Raises
+        ------
+        ModelError : a value is off by more than the card's tolerance.
+        """
+        test = self.card.self_test
+        got = self_test_values(self.logits, test["seed"], test["shape"])
+        worst = float(np.max(np.abs(got - np.array(test["values"]))))
+        if not worst <= test["tolerance"]:
+            raise ModelError(f"Model {self.card.name} {self.card.version} predicts values off by "
+                             f"{worst:.3g} from its card on {self.device.provider} (tolerance "
+                             f"{test['tolerance']}). Use --device cpu, or install the package again.")
+
+
+def self_test_values(predict, seed: int, shape: list[int]) -> np.ndarray:
+    """Mean and five logits of a seeded window of noise, (6,); ``shape`` is (channels, x, y, z)."""
+    noise = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    logits = predict(noise[None])[0]
+    return np.append(logits.mean(), logits.ravel()[:: logits.size // 5][:5])
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use; batch systems often grant fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _packaged_models() -> Path:
+    """Folder of the packaged model; a source tree that is not installed has it beside the package."""
+    package = Path(__file__).parents[1]
+    inside = package / "models"
+    return inside if inside.is_dir() else package.parent / "models"
+
+
+def _start(onnx: Path, asked: str, threads: int):
+    """ONNX Runtime session and the device that it really runs on."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"ONNX Runtime cannot be imported ({error}). Install it with "
+                         "'pip install crank2-unet[cpu]', or [gpu] for CUDA.") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads  # explicit: its own guess fails under cpusets
+    options.log_severity_level = 4  # a CUDA that does not start is reported below, in one line
+    cuda = "CUDAExecutionProvider"
+    note = ""
+    if asked == "cuda" or (asked == "auto" and cuda in onnxruntime.get_available_providers()):
+        try:
+            # the list of available providers says what was compiled in, not what works here
+            session = onnxruntime.InferenceSession(str(onnx), options, [cuda, "CPUExecutionProvider"])
+            if session.get_providers()[0] == cuda:
+                return session, Device(asked, "cuda", cuda, threads)
+            reason = "ONNX Runtime fell back to the CPU"
+        except Exception as error:  # ONNX Runtime raises bare Exception subclasses of its own
+            reason = str(error).splitlines()[0]
+        note = f"CUDA does not start ({reason})"
+        if asked == "cuda":
+            raise DeviceError(f"{note}. Use --device cpu, or see 'crank2-unet check'.")
+        _log.warning("%s: the network runs on the CPU.", note)
+    session = onnxruntime.InferenceSession(str(onnx), options, ["CPUExecutionProvider"])
+    return session, Device(asked, "cpu", session.get_providers()[0], threads, note)

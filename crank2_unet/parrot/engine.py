@@ -1,0 +1,313 @@
+"""Density modification by Parrot, patched or not, with masks of ours or its own.
+
+========== ========================= ==============================================================
+Parrot     masks                     how it gets them
+========== ========================= ==============================================================
+any        its own                   one run
+patched    the same in every cycle   one run, which reads a file (-mskin)
+patched    renewed in every cycle    one run, which asks the mask server (-mask-command)
+unpatched  any of ours               a run for each cycle, each with a carrier (-colin-fmsk)
+========== ========================= ==============================================================
+
+Runs of one cycle equal one run of many: Parrot goes back to the experimental phases in every cycle,
+so that its state is the map and the operators of non-crystallographic symmetry, and both are handed
+on.  All that goes in stays in one MTZ file, so that each command can be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable
+
+import gemmi
+import numpy as np
+
+from ..crystal.grids import density_map, write_map
+from ..crystal.masks import cut_at_fraction, local_deviation
+from ..crystal.observations import PhasedData
+from ..crystal.phases import angle_degrees, mean_phase_error, phi_fom_from_hl
+from ..crystal.reflections import Reflections
+from ..errors import InputError, ProgramError
+from ..modification.engine import Masks, Modified
+from ..pipeline import RegionWeights, sharpened_map
+from .mask_server import ANISOTROPY_OPTION, CLIENT_COMMAND, mask_writer, serving
+from .program import (
+    CARRIER_FILTER_RADIUS,
+    ParrotLog,
+    carrier_coefficients,
+    find_parrot,
+    parrot_places,
+    parrot_usage,
+    parrot_version,
+)
+from .runs import FO, HL, INPUT, LOG, OUTPUT, SCRIPT, Runs, pair, read_output, write_input
+
+_log = logging.getLogger(__name__)
+
+_MAP, _MASK = "parrot_map.ccp4", "parrot_mask.ccp4"
+_FINEST = 1.0  # Angstrom; Parrot leaves out all data beyond
+# options that the user may add: what their value is
+_OPTIONS = {
+    "-pdbin-ha": "file", "-pdbin-mr": "file", "-ncs-operator": "text",
+    "-ncs-mask-filter-radius": "text", "-ncs-asu-fraction": "text",
+    "-mtzin-ref": "file", "-pdbin-ref": "file", "-colin-ref-fo": "text", "-colin-ref-hl": "text",
+    "-solvent-flatten": None, "-histogram-match": None, "-ncs-average": None,
+    "-rice-probability": None, ANISOTROPY_OPTION: None,
+}
+# options that only the first of several runs gets: later ones get the operators that it prints
+_NCS_SOURCES = ("-pdbin-ha", "-pdbin-mr", "-ncs-operator")
+
+
+def parrot_options(text: str) -> list[str]:
+    """Options for Parrot in one string, as a shell would split it; names of files made absolute.
+
+    Raises
+    ------
+    InputError : an option that is not known or that this package sets itself, or a missing file.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"The options for Parrot cannot be read ({error}): {text}") from error
+    options, rest = [], iter(words)
+    for word in rest:
+        if word not in _OPTIONS:
+            raise InputError(f"{word} cannot be passed on to Parrot. These can: "
+                             f"{', '.join(_OPTIONS)}.")
+        options.append(word)
+        if _OPTIONS[word] is None:
+            continue
+        value = next(rest, None)
+        if value is None:
+            raise InputError(f"Parrot's option {word} needs a value.")
+        # Parrot goes on without a file that it cannot read
+        if _OPTIONS[word] == "file" and not Path(value).is_file():
+            raise InputError(f"{value}, given to Parrot as {word}, is not a file.")
+        options.append(str(Path(value).resolve()) if _OPTIONS[word] == "file" else value)
+    return options
+
+
+@dataclass(frozen=True)
+class ParrotEngine:
+    """Parrot as an engine; made by :meth:`find`.
+
+    Parameters
+    ----------
+    path, version : of the program.
+    patched : it reads masks (option -mskin).
+    options : further ones from the user.
+    server_options : of the mask server, for the script that repeats the job.
+    """
+
+    path: Path
+    version: str
+    patched: bool
+    options: tuple = ()
+    server_options: tuple = ()
+
+    name = "parrot"
+
+    @classmethod
+    def find(cls, explicit: str | None = None, options: str = "", server_options: tuple = (),
+             ) -> ParrotEngine:
+        """Find Parrot and what it can do.
+
+        Parameters
+        ----------
+        explicit : path or name of the program; see :func:`~crank2_unet.parrot.program.find_parrot`.
+        options : see :func:`parrot_options`.
+        server_options : see the class.
+
+        Raises
+        ------
+        InputError : unusable options.
+        ProgramError : there is no Parrot, or it does not start.
+        """
+        extra = tuple(parrot_options(options))
+        path = find_parrot(explicit)
+        if path is None:
+            raise ProgramError(
+                f"Parrot is not found; looked for: {', '.join(parrot_places(explicit))}. Set up CCP4 "
+                "or name the program with --parrot. --engine embedded works without it.")
+        usage = parrot_usage(path)
+        return cls(path, parrot_version(usage), "-mskin" in usage, extra, server_options)
+
+    def modify(self, data: PhasedData, masks: Masks, solvent_content: float, cycles: int,
+               folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
+        """See :class:`~crank2_unet.modification.engine.Engine`.
+
+        Raises
+        ------
+        ProgramError : Parrot failed; what it was given and its log are in ``folder``.
+        """
+        job = _Job(self, data, solvent_content, cycles, Runs(folder, self.path), progress)
+        if masks is None:
+            return job.with_its_own_masks()
+        if not self.patched:
+            _log.warning("%s has no option -mskin, so that it does not read masks: it gets them as "
+                         "carrier coefficients, in a run for each cycle, with sharp edges and "
+                         "nearly, not exactly, as they are.", self.path)
+            return job.with_carriers(masks)
+        return job.with_mask_command(masks) if callable(masks) else job.with_mask_file(masks)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Density modification of one crystal; arguments as of :meth:`ParrotEngine.modify`."""
+
+    engine: ParrotEngine
+    data: PhasedData
+    solvent_content: float
+    cycles: int
+    runs: Runs
+    progress: Callable[[int], None] | None
+
+    def with_its_own_masks(self) -> Modified:
+        log, seconds = self._run_all_cycles([])
+        # Parrot writes no mask; this is the one that it would find in its final map
+        _, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
+        r = self.data.reflections
+        deviation = local_deviation(density_map(r, coefficients, r.d_min / 3), log.radius)
+        weights = cut_at_fraction(deviation, self.solvent_content)
+        return self._result(weights, _table(log, weights, seconds), "its own", log)
+
+    def with_mask_file(self, mask: gemmi.FloatGrid) -> Modified:
+        write_map(mask, self.runs.folder / _MASK)
+        log, seconds = self._run_all_cycles(["-mskin", _MASK, "-mskin-value", "soft"])
+        result = self._result(mask, _table(log, mask, seconds), "mask file", log)
+        result.files["parrot_mask"] = _MASK
+        return result
+
+    def with_mask_command(self, masks: RegionWeights) -> Modified:
+        made = []
+
+        def remembered(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+            made[:] = [masks(density, cycle)]
+            return made[0]
+        server = [sys.executable, "-m", "crank2_unet", "mask-server", INPUT, "--colin-fo", FO,
+                  "--colin-hl", HL, "--colin-fc", pair("FC", 1), "--solvent-content",
+                  f"{self.solvent_content:.4f}", *self.engine.server_options, "--"]
+        with serving(mask_writer(self.data, remembered, self.engine.options)) as variables:
+            self.runs.environment.update(variables)
+            log, seconds = self._run_all_cycles(
+                ["-mskin", _MASK, "-mskin-value", "soft", "-mask-map", _MAP,
+                 "-mask-command", CLIENT_COMMAND], server)
+        result = self._result(made[0], _table(log, made[0], seconds), "mask command", log)
+        self.runs.tidy(_MASK, f"{_MASK}.previous", _MAP)
+        return result
+
+    def with_carriers(self, masks: RegionWeights | gemmi.FloatGrid) -> Modified:
+        """A run for each cycle, in which the local deviation of a carrier gives the mask."""
+        r, measured = self.data.reflections, np.isfinite(self.data.f)
+        options, limit = list(self.engine.options), max(r.d_min, _FINEST)
+        coefficients, phi = self.data.coefficients, angle_degrees(self.data.coefficients)
+        columns, table = {}, []
+        for cycle in range(1, self.cycles + 1):
+            started = time.perf_counter()
+            columns[pair("FC", cycle)] = coefficients
+            weights = masks
+            if callable(masks):
+                known = np.where(self.data.known, coefficients, 0)
+                # the map that comes from Parrot lacks anisotropy if it was told so
+                even = cycle > 1 and ANISOTROPY_OPTION in self.engine.options
+                weights = masks(sharpened_map(replace(self.data, coefficients=known), even), cycle)
+            label = pair("FMSK", cycle if callable(masks) else 1)
+            command = [*self._command(cycle, 1), "-colin-fmsk", f"/*/*/[{label}]",
+                       "-solvent-mask-filter-radius", f"{CARRIER_FILTER_RADIUS:g}", *options]
+            log = self._run_with_carrier(command, columns, label, weights, limit)
+            limit = max(limit, log.cut_at or 0)
+            hl, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
+            options = _with_operators(options, log.operators)
+            before, (phi, _) = phi, phi_fom_from_hl(hl, r.allowed_phase)
+            change = mean_phase_error(phi[measured], before[measured])
+            table.append(_statistics(cycle, log.cycles[0], weights, time.perf_counter() - started,
+                                     change))
+            if self.progress:
+                self.progress(cycle)
+        return self._result(weights, table, "carrier", log)
+
+    def _run_with_carrier(self, command: list[str], columns: dict, label: str,
+                          weights: gemmi.FloatGrid, limit: float) -> ParrotLog:
+        """Run with the carrier of a mask, which is added to the columns if it is not there."""
+        r = self.data.reflections
+        if label not in columns:
+            columns[label] = _carrier(weights, r, limit)
+        write_input(self.runs.folder / INPUT, self.data, columns)
+        log = self.runs.run(command)
+        if limit < (log.cut_at or 0):  # the carrier had reflections that Parrot left out
+            del columns[label], self.runs.commands[-1]
+            return self._run_with_carrier(command, columns, label, weights, log.cut_at)
+        return log
+
+    def _command(self, cycle: int, cycles: int) -> list[str]:
+        """Parrot from the map before a cycle on."""
+        return [str(self.engine.path), "-mtzin", INPUT, "-mtzout", OUTPUT,
+                "-colin-fo", f"/*/*/[{FO}]", "-colin-hl", f"/*/*/[{HL}]",
+                "-colin-fc", f"/*/*/[{pair('FC', cycle)}]",
+                "-solvent-content", f"{self.solvent_content:.4f}", "-cycles", str(cycles)]
+
+    def _run_all_cycles(self, mask_options: list[str], server: list[str] = (),
+                        ) -> tuple[ParrotLog, list[float]]:
+        """One run of all cycles; its log, and the seconds of each cycle."""
+        begun = []
+
+        def begins(cycle: int) -> None:
+            begun.append(time.perf_counter())
+            if self.progress and cycle > 1:
+                self.progress(cycle - 1)
+        write_input(self.runs.folder / INPUT, self.data, {pair("FC", 1): self.data.coefficients})
+        log = self.runs.run([*self._command(1, self.cycles), *mask_options, *self.engine.options],
+                            begins, server)
+        if self.progress:
+            self.progress(self.cycles)
+        return log, np.diff([*begun, time.perf_counter()]).tolist()
+
+    def _result(self, weights: gemmi.FloatGrid, table: list[dict], way: str, log: ParrotLog,
+                ) -> Modified:
+        r = self.data.reflections
+        if log.cut_at:
+            _log.warning("Parrot's reference structure ends at %.2f A: reflections between that and "
+                         "%.2f A keep the phases they had.", log.cut_at, r.d_min)
+        hl, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
+        self.runs.tidy(OUTPUT)
+        _, fom = phi_fom_from_hl(hl, r.allowed_phase)
+        how = {"path": str(self.engine.path), "version": self.engine.version,
+               "patched": self.engine.patched, "masks": way, "ncs_operators": log.operators}
+        return Modified(coefficients, fom, hl, weights, table, {"parrot": how},
+                        {"parrot_log": LOG, "parrot_script": SCRIPT, "parrot_input": INPUT})
+
+
+def _with_operators(options: list[str], operators: list[str]) -> list[str]:
+    """Options with operators of non-crystallographic symmetry instead of what they came from."""
+    rest, kept = iter(options), []
+    for option in rest:
+        if option in _NCS_SOURCES:
+            next(rest)
+        else:
+            kept.append(option)
+    return kept + [word for operator in operators for word in ("-ncs-operator", operator)]
+
+
+def _carrier(mask: gemmi.FloatGrid, reflections: Reflections, limit: float) -> np.ndarray:
+    """Carrier coefficients (n,) to a resolution limit; 0 beyond."""
+    inner = Reflections(reflections.cell, reflections.spacegroup, limit)
+    return reflections.spread(inner.hkl, carrier_coefficients(mask, inner), 0)
+
+
+def _table(log: ParrotLog, weights: gemmi.FloatGrid, seconds: list[float]) -> list[dict]:
+    """Statistics of the cycles of one run."""
+    return [_statistics(cycle, entry, weights, lap)
+            for cycle, (entry, lap) in enumerate(zip(log.cycles, seconds), 1)]
+
+
+def _statistics(cycle: int, entry: dict, weights: gemmi.FloatGrid, seconds: float,
+                phase_change: float | None = None) -> dict:
+    """Statistics of a cycle as the embedded engine gives them; it also knows an R factor."""
+    return {"cycle": cycle, "fom": entry["fom"], "solvent_fraction": float(weights.array.mean()),
+            "gamma": entry["gamma"], "f_correlation": entry["f_correlation"], "r_factor": None,
+            "phase_change": phase_change, "seconds": seconds}

@@ -1,0 +1,1 @@
+"""Phases from Friedel mates and anomalous scatterers."""

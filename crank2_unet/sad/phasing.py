@@ -1,0 +1,192 @@
+"""Experimental phases from single-wavelength anomalous diffraction (SAD) with known sites.
+
+Notation: F is the structure factor without the f'' part, H the scattering f0 + f' of the sites and
+H" that of their f'' (a sum over the sites without the factor i), so that F(+) = F + iH" and
+conj(F(-)) = F - iH".  With phi the phase of F, |F| about equal to (|F(+)| + |F(-)|)/2, and
+DANO = |F(+)| - |F(-)|,
+
+    DANO = 2 |H"| sin(phi - phase of H")        to first order in |H"|/|F|
+
+The errors of F - H (all that is not a site) and of DANO (measurement, errors of the sites) are
+taken as Gaussian with variances T and V.  Then an acentric reflection has
+
+    P(phi) ~ exp[-|F - H|^2/T - (DANO - 2 |H"| sin(phi - phase of H"))^2/2V]
+
+whose Hendrickson-Lattman form is exact: A + iB = 2|F|H/T + 2i DANO H"/V and C + iD = (H")^2/V.
+The first part is the distribution of Sim (1959), Acta Cryst. 12, 813-815; the second is the form of
+the SAD function of McCoy, Storoni & Read (2004), Acta Cryst. D60, 1220-1228, for small anomalous
+scattering.  T follows from the mean of F^2; scales, V and sites are those of maximal likelihood of
+DANO given F, in which the unknown phase is integrated out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+import gemmi
+import numpy as np
+from scipy.stats import skew
+
+from ..crystal.grids import density_map
+from ..crystal.observations import AnomalousData
+from ..crystal.phases import phi_fom_from_hl, to_complex
+from ..crystal.reflections import Reflections, enantiomorph
+from ..errors import InputError
+from .friedel import Observed, bin_means, mean_amplitude
+from .likelihood import Model, Values, hl_terms
+from .scatterer import Scatterer
+
+
+@dataclass(frozen=True)
+class SadResult:
+    """Phases from SAD.
+
+    Parameters
+    ----------
+    f, sigf : (n,) mean amplitude of the mates, on the scale of the data; NaN = unmeasured.
+    hl : (n, 4) Hendrickson-Lattman coefficients; 0 = no phase information.
+    phi, fom : (n,) best phase in degrees and its figure of merit.
+    sites : refined sites; the largest occupancy is 1.
+    statistics : JSON-serialisable; see :func:`phase_sad`.
+    """
+
+    f: np.ndarray
+    sigf: np.ndarray
+    hl: np.ndarray
+    phi: np.ndarray
+    fom: np.ndarray
+    sites: gemmi.Structure
+    statistics: dict
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """Coefficients (n,) complex of the m|F| map; 0 where unmeasured."""
+        return to_complex(np.where(np.isfinite(self.f), self.fom * self.f, 0.0), self.phi)
+
+
+def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
+              cycles: int = 5, progress: Callable[[int, int], None] | None = None) -> SadResult:
+    """Phase anomalous data with known sites of the anomalous scatterer.
+
+    Parameters
+    ----------
+    data : amplitudes of Friedel mates, on any scale.
+    sites : every atom of the first model is taken as a site of ``scatterer``.  Occupancies may be
+        on any scale, B factors (isotropic, Angstrom^2) need be right only relative to each other.
+    scatterer : element, f' and f''.
+    cycles : of the refinement of occupancies, B factors and positions of the sites.  0 keeps the
+        sites and fits only scales and errors.
+    progress : called with (cycles done, cycles) after each cycle.
+
+    Returns
+    -------
+    Phases and ``statistics``: n_sites, n_pairs (acentric differences used), fom (mean over the
+    measured reflections), phasing_power (rms ratio of calculated difference and its error V^1/2),
+    f_double_prime (fitted), sigma_scale (factor of the uncertainties of DANO), map_skewness (of the
+    m|F| map; clearly larger in the right hand), sites (occupancy, b_iso) and bins (d_max, d_min, n,
+    fom, rms_dano, rms_calculated, rms_error, phasing_power).
+
+    Raises
+    ------
+    InputError : no sites, an unknown element, no f'', or hardly any anomalous differences.
+    """
+    if not scatterer.f_double_prime > 0:
+        raise InputError(f"f'' of {scatterer.element} is {scatterer.f_double_prime:g}: SAD phasing "
+                         "needs a positive f''; check the element and the wavelength.")
+    if not len(sites) or not any(site.atom.occ > 0 for site in sites[0].all()):
+        raise InputError("The sites hold no atom of positive occupancy: give the coordinates of "
+                         "the anomalous scatterers.")
+    observed = Observed.of(data)
+    spacegroup = data.reflections.spacegroup
+    model = Model(observed.select(observed.paired), sites, spacegroup, scatterer)
+    values = model.fit(model.start(sites), sites_too=False)
+    for cycle in range(cycles):
+        values = model.fit(values, sites_too=True)
+        if progress:
+            progress(cycle + 1, cycles)
+    return _result(data, sites, Model(observed, sites, spacegroup, scatterer), values)
+
+
+def _result(data: AnomalousData, sites: gemmi.Structure, model: Model, values: Values) -> SadResult:
+    """Phases under fitted parameters."""
+    obs = model.obs
+    base = model.partials(values) @ values["occupancy"]
+    h, h2 = (factor * base for factor in model.factors(values))
+    t, measured, extra = model.variances(values)
+    error = measured + extra
+    ab, cd = hl_terms(obs, h, h2, t, np.where(obs.paired, 1 / error, 0.0))
+    hl = np.zeros((len(data.reflections), 4))
+    hl[obs.place] = np.stack([ab.real, ab.imag, cd.real, cd.imag], axis=1)
+    phi, fom = phi_fom_from_hl(hl, data.reflections.allowed_phase)
+    f, sigf = mean_amplitude(data)
+    statistics = {**_statistics(model, values, fom[obs.place], h2, error),
+                  "map_skewness": _map_skewness(data.reflections, to_complex(f * fom, phi))}
+    return SadResult(f, sigf, hl, phi, fom, _with_values(sites, values), statistics)
+
+
+def _statistics(model: Model, values: Values, fom: np.ndarray, h2: np.ndarray,
+                error: np.ndarray) -> dict:
+    """Quality of the phases by resolution and overall."""
+    obs, pair = model.obs, model.obs.paired
+
+    def rms(square: np.ndarray) -> list[float]:
+        return np.sqrt(bin_means(square[pair], obs.bins[pair])).tolist()
+
+    d = 1.0 / np.sqrt(obs.inverse_d_squared)
+    edges = [d[obs.bins == i] for i in range(obs.bins.max() + 1)]
+    columns = {"d_max": [float(e.max()) for e in edges], "d_min": [float(e.min()) for e in edges],
+               "n": np.bincount(obs.bins).tolist(), "fom": bin_means(fom, obs.bins).tolist(),
+               "rms_dano": rms(obs.dano ** 2), "rms_calculated": rms(2 * np.abs(h2) ** 2),
+               "rms_error": rms(error)}
+    bins = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    for row in bins:
+        row["phasing_power"] = row["rms_calculated"] / row["rms_error"]
+    largest = values["occupancy"].max()
+    return {
+        "n_sites": len(values["occupancy"]), "n_pairs": int(pair.sum()), "fom": float(fom.mean()),
+        "phasing_power": float(np.sqrt((2 * np.abs(h2[pair]) ** 2 / error[pair]).mean())),
+        "f_double_prime": float(model.f_double_prime * np.exp(values["log_ratio"][0])),
+        "sigma_scale": float(np.exp(values["log_sigma"][0])),
+        "sites": [{"occupancy": float(o / largest), "b_iso": float(b)}
+                  for o, b in zip(values["occupancy"], values["b_iso"])],
+        "bins": bins}
+
+
+def _map_skewness(reflections: Reflections, coefficients: np.ndarray) -> float:
+    """Skewness of the density, clipped at 4 rms so that the sites themselves do not decide it.
+
+    Positive where atoms stand out, near 0 for noise (Terwilliger et al., 2009, Acta Cryst. D65,
+    582-601): the hand with the clearly larger value is the right one.
+    """
+    density = density_map(reflections, np.nan_to_num(coefficients), reflections.d_min / 2.5).array
+    limit = 4 * density.std()
+    return float(skew(np.clip(density, -limit, limit), axis=None))
+
+
+def _with_values(sites: gemmi.Structure, values: Values) -> gemmi.Structure:
+    """The sites with refined occupancies (largest 1), B factors and positions."""
+    out = sites.clone()
+    occupancy = values["occupancy"] / values["occupancy"].max()
+    for site, q, b, x in zip(out[0].all(), occupancy, values["b_iso"], values["xyz"]):
+        site.atom.occ, site.atom.b_iso = float(q), float(b)
+        site.atom.pos = out.cell.orthogonalize(gemmi.Fractional(*x))
+    return out
+
+
+def other_hand(sites: gemmi.Structure, spacegroup: gemmi.SpaceGroup,
+               ) -> tuple[gemmi.Structure, gemmi.SpaceGroup]:
+    """The enantiomorph of the sites, and the space group it lives in.
+
+    The data cannot tell the hands apart before phasing: run :func:`phase_sad` with both.  Where the
+    space group changes (P41 to P43 and the like), the reflections must be given it too:
+    ``Reflections(cell, other_spacegroup, d_min)``; their indices and amplitudes stay.
+    In I41, I4122, F4132 and a few others the centre of inversion is not the origin.
+    """
+    change, other = spacegroup.change_of_hand_op(), enantiomorph(spacegroup)
+    out = sites.clone()
+    out.spacegroup_hm = other.xhm()
+    for site in out[0].all():
+        x = out.cell.fractionalize(site.atom.pos).tolist()
+        site.atom.pos = out.cell.orthogonalize(gemmi.Fractional(*change.apply_to_xyz(x)))
+    return out, other

@@ -1,0 +1,1 @@
+"""What is fitted round a trained network."""

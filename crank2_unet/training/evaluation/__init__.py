@@ -1,0 +1,1 @@
+"""How good masks, phases and judgements are on structures not trained on."""

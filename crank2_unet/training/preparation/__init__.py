@@ -1,0 +1,1 @@
+"""Crystals, maps and masks to train with."""

@@ -1,0 +1,257 @@
+"""Training maps: deposited structures become SAD-phased maps with their true solvent masks.
+
+One file for each structure and variant, so that an interrupted run is continued by repeating it.
+Work goes through Dask: the same call runs on the cores of one machine or on a cluster.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import gemmi
+import numpy as np
+
+from ...crystal.grids import empty_grid, like, resample
+from ...crystal.masks import cut_at_fraction, model_mask, soften, variance_weights
+from ...crystal.observations import PhasedData
+from ...crystal.phases import map_correlation, mean_phase_error
+from ...crystal.reflections import Reflections
+from ...errors import InputError
+from ...modification.cycles import modify_density
+from ...network.session import SolventNet
+from ...pipeline import unet_weights
+from ...sad.phasing import other_hand, phase_sad
+from ...simulation.experiment import SimulatedSad, simulate_sad
+from ...simulation.random_settings import random_settings
+from ..parallel import run_all
+
+SPLITS = ("train", "validation", "test")
+TRUTH_SPACING = 1.0  # Angstrom, that of the network's windows
+# 5 % of the training depositions are larger; they hold 28 % of all cell volume
+LARGEST_VOLUME = 1.8e6  # of the cell, cubic Angstrom
+_REFINEMENT_CYCLES = 1  # of the sites: more change the mean phase error by 0.02 degrees
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a call of :func:`prepare` did.
+
+    Parameters
+    ----------
+    written, existing : number of files.
+    failures : error message of each "code_variant" that gave no file.
+    """
+
+    written: int
+    existing: int
+    failures: dict[str, str]
+
+
+def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: str = "train",
+            limit: int | None = None, variants: int = 1, later_cycles: int = 1, seed: int = 0,
+            workers: int = 1, scheduler: str | None = None, both_hands: bool = False,
+            largest_volume: float = LARGEST_VOLUME, masks_of: str | Path | None = None,
+            first_variant: int = 0) -> Preparation:
+    """Write one ``<code>_<variant>.npz`` for each structure of a split and each variant.
+
+    Files that exist are kept; failures are reported, not fatal.  The content of a file depends on
+    seed, code, variant, ``later_cycles``, ``both_hands`` and ``masks_of`` only, not on the other
+    structures.
+
+    Parameters
+    ----------
+    index_csv : table with columns code, split, resolution, solvent, n_residues and the cell.
+    folder : holds ``<code>.cif.gz``.
+    out : folder of the results, created if need be.
+    split : "train", "validation" or "test".
+    limit : number of structures, chosen at random; None takes all.
+    variants : number of simulated experiments for each structure.
+    later_cycles : number of maps from later cycles of density modification for each experiment.
+    workers : processes on this machine.
+    scheduler : address of a Dask scheduler; then ``workers`` is not used.
+    both_hands : phase with the other hand of the sites, too; it takes twice the time, and the rest
+        of the file is the same.
+    largest_volume : of the cell, cubic Angstrom.
+    masks_of : model card of a network whose masks make the later maps; default: classical masks and
+        damaged true ones.
+    first_variant : number of the first experiment, to add others to a folder.
+
+    Raises
+    ------
+    InputError : unknown split, or no structures in it.
+    """
+    out = Path(out)
+    jobs = {f"{row['code']}_{variant}": (row, variant)
+            for row in _choose(index_csv, split, limit, seed, largest_volume)
+            for variant in range(first_variant, first_variant + variants)}
+    out.mkdir(parents=True, exist_ok=True)
+    card = masks_of and str(Path(masks_of).resolve())
+    missing = [name for name in jobs if not (out / f"{name}.npz").exists()]
+    failures = {}
+    if missing:
+        _, failures = run_all(_write, {name: (*jobs[name], str(Path(folder).resolve()), str(
+            (out / f"{name}.npz").resolve()), seed, later_cycles, both_hands, card)
+            for name in missing},
+            workers, scheduler)
+    return Preparation(len(missing) - len(failures), len(jobs) - len(missing), failures)
+
+
+def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cycles: int,
+           both_hands: bool, card: str | None) -> None:
+    """Prepare and write one file, which appears only when it is complete."""
+    coordinates = Path(folder) / f"{row['code']}.cif.gz"
+    net = card and SolventNet.load(card, "cpu", threads=1)
+    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands, net)
+    with open(f"{path}.part", "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(f"{path}.part", path)
+
+
+def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
+                      later_cycles: int, both_hands: bool = False, net: SolventNet | None = None,
+                      ) -> dict:
+    """The arrays of one prepared file.
+
+    Parameters
+    ----------
+    row : line of the index.
+    path : of the coordinates.
+    variant, seed : choose the experiment.
+    later_cycles : number of maps from later cycles of density modification.
+    both_hands : add the map of the other hand.
+    net : network whose masks make the later maps.
+
+    Returns
+    -------
+    code, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients (m, n) of
+    m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed bits of
+    the solvent mask) and truth_shape; phi_true (n,), degrees; solvent_mask and solvent_matthews;
+    n_residues; settings (JSON of SadSettings).  With ``both_hands`` also other_spacegroup,
+    other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
+    the enantiomorph of the structure.
+    """
+    rng = np.random.default_rng((seed, zlib.crc32(row["code"].encode()), variant))
+    structure = gemmi.read_structure(str(path))
+    structure.resolution = float(row["resolution"])
+    settings = random_settings(structure, rng)
+    simulated = simulate_sad(structure, settings, rng)
+    phased = phase_sad(simulated.data, simulated.sites, simulated.scatterer,
+                       cycles=_REFINEMENT_CYCLES)
+    reflections = simulated.data.reflections
+    truth = model_mask(structure, empty_grid(reflections.cell, reflections.spacegroup,
+                                             TRUTH_SPACING))
+    start = phased.coefficients
+    data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
+    maps = [_Map(0, start, phased.phi, phased.fom)]
+    maps += [_later_map(data, truth, float(row["solvent"]), rng, net) for _ in range(later_cycles)]
+    return {
+        "code": row["code"], "variant": variant, "n_residues": int(row["n_residues"]),
+        "solvent_matthews": float(row["solvent"]), "settings": json.dumps(asdict(settings)),
+        "cell": np.array(reflections.cell.parameters), "d_min": reflections.d_min,
+        "spacegroup": reflections.spacegroup.xhm(),
+        "f": phased.f.astype(np.float32), "sigf": phased.sigf.astype(np.float32),
+        "hl": phased.hl.astype(np.float32),
+        "truth": np.packbits(truth.array > 0.5), "truth_shape": np.array(truth.shape),
+        "phi_true": np.rad2deg(np.angle(simulated.f_true)).astype(np.float16),
+        "solvent_mask": float(truth.array.mean()), **_describe(maps, data, simulated.f_true),
+        **(_other_hand(simulated) if both_hands else {})}
+
+
+def _other_hand(simulated: SimulatedSad) -> dict:
+    """Map of the same data phased with the other hand of the sites."""
+    data, spacegroup = simulated.data, simulated.data.reflections.spacegroup
+    sites, other = other_hand(simulated.sites, spacegroup)
+    turned = Reflections(data.reflections.cell, other, data.reflections.d_min)
+    phased = phase_sad(replace(data, reflections=turned), sites, simulated.scatterer,
+                       cycles=_REFINEMENT_CYCLES)
+    f_true = enantiomorphic_factors(simulated.f_true, data.reflections)
+    return {"other_spacegroup": other.xhm(),
+            "other_coefficients": phased.coefficients.astype(np.complex64),
+            "other_map_cc": map_correlation(phased.coefficients, f_true, turned.multiplicity)}
+
+
+def enantiomorphic_factors(f: np.ndarray, reflections: Reflections) -> np.ndarray:
+    """Structure factors (n,) of the enantiomorph by :func:`~crank2_unet.sad.phasing.other_hand`."""
+    # x -> t - x makes F(h) its conjugate times exp(2 pi i h.t)
+    shift = np.array(reflections.spacegroup.change_of_hand_op().tran) / gemmi.Op.DEN
+    return np.conj(f) * np.exp(2j * np.pi * (reflections.hkl @ shift))
+
+
+class _Map(NamedTuple):
+    """Coefficients (n,) complex after a number of cycles, and their phases and foms."""
+
+    cycle: int
+    coefficients: np.ndarray
+    phi: np.ndarray
+    fom: np.ndarray
+
+
+def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
+               rng: np.random.Generator, net: SolventNet | None) -> _Map:
+    """A map of 1 to 6 cycles of density modification.
+
+    Without a network, half the time with the classical mask, otherwise with what stands for masks
+    of a network: the true one with smooth errors.
+    """
+    cycles = int(rng.integers(1, 7))
+    if net:
+        weights = unet_weights(data, net, solvent_content)
+    elif rng.random() < 0.5:
+        weights = variance_weights(solvent_content, radius=rng.uniform(4.0, 8.0))
+    else:
+        damaged = soften(_damage(truth, rng), 1.0)
+
+        def weights(grid: gemmi.FloatGrid, _: int) -> gemmi.FloatGrid:
+            return resample(damaged, grid)
+    result = modify_density(data, weights, cycles)
+    # what a network is shown in the cycle after
+    return _Map(cycles, result.next_coefficients, result.phi, result.fom)
+
+
+def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid:
+    """The true mask with wrong regions some 5 Angstrom wide, most of them near its boundary."""
+    noise = like(truth, rng.standard_normal(truth.shape))
+    noise.symmetrize_avg()
+    noise = soften(noise, 2.5).array
+    # correlation of the masks before and after: about 0.9 to 0.4
+    error = rng.uniform(0.1, 0.6) * noise / noise.std()
+    return cut_at_fraction(like(truth, soften(truth, 2.0).array + error), truth.array.mean(),
+                           lowest=False)
+
+
+def _describe(maps: list[_Map], data: PhasedData, f_true: np.ndarray) -> dict:
+    """Coefficients of the maps and how good they are."""
+    measured = np.isfinite(data.f)
+    phi_true = np.rad2deg(np.angle(f_true[measured]))
+    return {
+        "coefficients": np.stack([m.coefficients for m in maps]).astype(np.complex64),
+        "map_cycle": np.array([m.cycle for m in maps]),
+        "phase_error": np.array([mean_phase_error(m.phi[measured], phi_true) for m in maps]),
+        "fom": np.array([m.fom[measured].mean() for m in maps]),
+        "map_cc": np.array([map_correlation(m.coefficients, f_true, data.reflections.multiplicity)
+                            for m in maps])}
+
+
+def _choose(index_csv: str | Path, split: str, limit: int | None, seed: int,
+            largest_volume: float) -> list[dict]:
+    """Rows of the index to prepare, in random order."""
+    if split not in SPLITS:
+        raise InputError(f'Unknown split "{split}"; choose one of {", ".join(SPLITS)}.')
+    with open(index_csv, newline="") as file:
+        rows = [row for row in csv.DictReader(file)
+                if row["split"] == split and _volume(row) <= largest_volume]
+    if not rows:
+        raise InputError(f'{index_csv} has no structures of split "{split}" with a cell of at most '
+                         f"{largest_volume:g} cubic Angstrom.")
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return [rows[i] for i in order[:limit]]
+
+
+def _volume(row: dict) -> float:
+    return gemmi.UnitCell(*(float(row[key]) for key in ("a", "b", "c", "al", "be", "ga"))).volume

@@ -1,0 +1,1 @@
+"""The program unet-parrot, which stands in Parrot's place."""
