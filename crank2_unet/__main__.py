@@ -1,5 +1,5 @@
 """``python -m crank2_unet``: the command line."""
 
-from .cli.commands import main
+from .cli.main import main
 
 raise SystemExit(main())

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from .crank2.places import CRANK2_PLACES
 from .errors import Crank2UnetError
 
 REQUIRED = ("numpy", "scipy", "gemmi", "jinja2", "matplotlib", "tqdm")
 # distributions that all install the same Python package: whichever came last overwrote the others
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 ENOUGH_MEMORY = 2.0  # GB; six maps of 400 x 400 x 400 points take 1.5
-CRANK2_PLACES = (
-    "share/ccp4i2/pipelines/crank2/crank2/crank2.py",
-    "lib/python3*/site-packages/ccp4i2/pipelines/crank2/crank2/crank2.py",
-)
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def _runtime() -> CheckLine:
 
 def _network(model_path: str | Path | None) -> list[CheckLine]:
     """The model's files, then each device."""
-    from .network.session import ModelCard
+    from .network.model_card import ModelCard
 
     try:
         card = ModelCard.read(model_path)
@@ -155,7 +152,8 @@ def _memory(meminfo: str = "/proc/meminfo") -> CheckLine:
 
 def _parrot() -> CheckLine:
     """Parrot, and whether it reads our masks by itself."""
-    from .parrot.program import find_parrot, parrot_places, parrot_usage, parrot_version
+    from .parrot.log import parrot_version
+    from .parrot.program import find_parrot, parrot_places, parrot_usage
 
     path = find_parrot()
     if path is None:

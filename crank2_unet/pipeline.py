@@ -11,11 +11,13 @@ from typing import Callable
 import gemmi
 import numpy as np
 
-from .crystal.grids import asymmetric_unit, density_map, resample, structure_factors
-from .crystal.masks import cut_at_fraction, deviation_radius, soften, variance_weights
+from .crystal.filters import soften
+from .crystal.grids import asymmetric_unit, density_map, structure_factors
+from .crystal.masks import cut_at_fraction
 from .crystal.observations import PhasedData
 from .crystal.phases import hl_from_phi_fom, phi_fom_from_hl
 from .modification.cycles import modify_density
+from .modification.region_weights import RegionWeights
 from .modification.sharpening import sharpened
 from .network.map_quality import MapQuality, map_features, skewness
 from .network.segmentation import certainty, map_logits, probability, probability_with_mean
@@ -24,7 +26,6 @@ from .solvent.content import SolventEstimate, estimate_solvent
 from .solvent.matthews import Composition, matthews_options
 
 Progress = Callable[[int, int], None]
-RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
 
 # Angstrom.  Masks of poor maps are wrong in whole regions, and soft edges hedge against that; those of
 # good maps are worth most as they are: on 31 unseen simulated data sets, softening certain masks by
@@ -115,7 +116,7 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
     Returns
     -------
     ``first``; fom, gamma and f_correlation of the last cycle
-    (:class:`~crank2_unet.modification.cycles.CycleStatistics`); and modified_skewness, of the map after it.
+    (:class:`~.cycles.CycleStatistics`); and modified_skewness, of the map after it.
     """
     reflections = data.reflections
     phi, fom = phi_fom_from_hl(data.hl, reflections.allowed_phase)
@@ -129,28 +130,15 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
 
 
 def sharpened_map(data: PhasedData, even: bool = False) -> gemmi.FloatGrid:
-    """The map that is looked at; ``even`` as in :func:`~crank2_unet.modification.sharpening.sharpened`."""
+    """The map that is looked at; ``even`` as in :func:`~.sharpening.sharpened`."""
     r = data.reflections
     return density_map(r, sharpened(data, even).coefficients, r.d_min / 3)
 
 
 def features_of_map(data: PhasedData, net: SolventNet) -> tuple[dict[str, float], gemmi.FloatGrid]:
-    """Features of the sharpened map (:func:`~crank2_unet.network.map_quality.map_features`) and its logits of
+    """Features of the sharpened map (:func:`~.map_quality.map_features`) and its logits of
     P(solvent)."""
     r, sharp = data.reflections, sharpened(data).coefficients
     density = density_map(r, sharp, r.d_min / 3)
     logits = map_logits(r, sharp, density, net).solvent
     return map_features(density, logits), logits
-
-
-def classical_weights(data: PhasedData, solvent_content: float) -> RegionWeights:
-    """Region weights by local variance, with the radius that suits the figure of merit."""
-    _, fom = phi_fom_from_hl(data.hl, data.reflections.allowed_phase)
-    return variance_weights(solvent_content, deviation_radius(fom[np.isfinite(data.f)].mean()))
-
-
-def fixed_weights(mask: gemmi.FloatGrid) -> RegionWeights:
-    """The same region weights in every cycle, from a mask on any grid of the crystal."""
-    def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
-        return resample(mask, density)
-    return weights

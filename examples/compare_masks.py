@@ -13,15 +13,17 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from crank2_unet.crystal.masks import model_mask, soften
+from crank2_unet.crystal.filters import soften
+from crank2_unet.crystal.masks import model_mask
+from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_complex
-from crank2_unet.files.mtz import read_phased
-from crank2_unet.jobs.commands import run_phase
+from crank2_unet.files.mtz_input import read_phased
+from crank2_unet.jobs.phase import run_phase
 from crank2_unet.modification.cycles import modify_density
+from crank2_unet.modification.region_weights import classical_weights, fixed_weights
 from crank2_unet.network.session import SolventNet
-from crank2_unet.pipeline import classical_weights, fixed_weights, segment, unet_weights
+from crank2_unet.pipeline import segment, unet_weights
 from crank2_unet.solvent.matthews import Composition
-from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
 HERE = Path(__file__).parent
 

@@ -22,16 +22,18 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from crank2_unet.crystal.grids import density_map, write_map
-from crank2_unet.crystal.masks import model_mask, soften
+from crank2_unet.crystal.filters import soften
+from crank2_unet.crystal.grids import density_map
+from crank2_unet.crystal.masks import model_mask
+from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.observations import PhasedData
 from crank2_unet.crystal.phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_complex
-from crank2_unet.files.mtz import read_phased
+from crank2_unet.files.maps import write_map
+from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.network.session import SolventNet
 from crank2_unet.pipeline import unet_weights
-from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
-OURS = [sys.executable, "-m", "crank2_unet.unet_parrot.__main__"]
+OURS = [sys.executable, "-m", "crank2_unet.unet_parrot"]
 COLUMNS = ["-colin-fo", "F,SIGF", "-colin-hl", "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"]
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from crank2_unet.crystal.grids import density_map
 from crank2_unet.crystal.masks import model_mask
+from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.observations import PhasedData
 from crank2_unet.crystal.phases import hl_from_phi_fom, phi_fom_from_hl, to_complex
 from crank2_unet.crystal.reflections import Reflections
-from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
 CELLS = {"P 1": (27, 25, 26, 83, 95, 104), "P 21 21 21": (42, 38, 36, 90, 90, 90),
          "C 1 2 1": (52, 30, 38, 90, 108, 90)}

@@ -116,7 +116,7 @@ def crystal(shared: Path | None, work: Path) -> str:
 
 def phased_example(folder: Path) -> Path:
     """The example crystal with phases."""
-    from crank2_unet.cli.commands import main
+    from crank2_unet.cli.main import main
 
     out, examples = folder / "phase", REPOSITORY / "examples"
     if not out.exists():

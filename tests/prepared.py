@@ -6,8 +6,9 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
+from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import asymmetric_unit, empty_grid, like, structure_factors
-from crank2_unet.crystal.masks import cut_at_fraction, soften
+from crank2_unet.crystal.masks import cut_at_fraction
 from crank2_unet.crystal.reflections import Reflections, spacegroup_of
 
 SOLVENT = 0.55

@@ -14,11 +14,11 @@ pytest.importorskip("onnxruntime", reason="the toy network runs in ONNX Runtime"
 from prepared import toy_card, write_prepared
 from test_simulation import peptide
 
+from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.phases import hl_from_phi_fom, phi_fom_from_hl
 from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
-from crank2_unet.pipeline import fixed_weights
-from crank2_unet.training.calibration.protein_statistics import model_structure_factors
+from crank2_unet.modification.region_weights import fixed_weights
 from crank2_unet.training.evaluation.benchmark_measured import (
     Case,
     benchmark_sad,

@@ -13,7 +13,8 @@ from prepared import INPUT, write_prepared, write_toy_network
 from scipy.special import expit
 
 from crank2_unet.errors import InputError, ModelError
-from crank2_unet.network.session import ModelCard, SolventNet
+from crank2_unet.network.model_card import ModelCard
+from crank2_unet.network.session import SolventNet
 from crank2_unet.training.calibration import calibrate as module
 from crank2_unet.training.calibration.calibrate import (
     ONNX_FILE,

@@ -13,7 +13,7 @@ from crystals import crystal, random_coefficients
 from prepared import toy_card, write_prepared
 
 from crank2_unet.errors import InputError, ModelError
-from crank2_unet.network.session import ModelCard
+from crank2_unet.network.model_card import ModelCard
 from crank2_unet.training.calibration.map_quality import (
     HAND_FEATURES,
     calibrate_quality,

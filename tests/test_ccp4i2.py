@@ -17,12 +17,13 @@ from crank2_job import STANDINS, phased_example, prepare
 from i2run import i2run
 
 from crank2_unet.ccp4i2 import registration
-from crank2_unet.cli.commands import main
-from crank2_unet.crystal.grids import read_map, structure_factors
+from crank2_unet.cli.main import main
+from crank2_unet.crystal.grids import structure_factors
+from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.phases import map_correlation
-from crank2_unet.files.mtz import read_phased
+from crank2_unet.files.maps import read_map
+from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.report.figures import data_uri
-from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SEQUENCE = EXAMPLES / "sequence.fasta"

@@ -10,13 +10,14 @@ import gemmi
 import numpy as np
 import pytest
 
-from crank2_unet.cli.commands import main
-from crank2_unet.crystal.grids import read_map, structure_factors
+from crank2_unet.cli.main import main
+from crank2_unet.crystal.grids import structure_factors
 from crank2_unet.crystal.masks import model_mask
+from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.phases import map_correlation
-from crank2_unet.files.mtz import read_phased
+from crank2_unet.files.maps import read_map
+from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.report.figures import data_uri
-from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SEGMENT_FILES = {"mask.ccp4", "probability.ccp4", "flat.ccp4", "mask.mtz", "result.json", "report.html"}
@@ -123,7 +124,8 @@ def test_each_option_of_dm_changes_the_result(phased, folder, options, tmp_path)
 
 def test_mask_file_is_used(phased, folder, truth, tmp_path):
     """The mask of the model, written as a file, gives the better map."""
-    from crank2_unet.crystal.grids import empty_grid, write_map
+    from crank2_unet.crystal.grids import empty_grid
+    from crank2_unet.files.maps import write_map
 
     data = read_phased(phased).data
     grid = empty_grid(data.reflections.cell, data.reflections.spacegroup, 0.9)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from crank2_job import REPOSITORY, crystal, phased_example, prepare
 
-from crank2_unet.jobs.commands import Columns, Content, run_segment
+from crank2_unet.jobs.choices import Columns, Content
+from crank2_unet.jobs.segment import run_segment
 
 CYCLES = "biascyc::2 dmcyc::6"
 EXAMPLES = REPOSITORY / "examples" / "crank2"

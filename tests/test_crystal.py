@@ -12,14 +12,13 @@ from crank2_unet.crystal.grids import (
     density_map,
     empty_grid,
     like,
-    read_map,
     resample,
     structure_factors,
-    write_map,
 )
 from crank2_unet.crystal.masks import cut_at_fraction
 from crank2_unet.crystal.reflections import NEIGHBOURS, Reflections, spacegroup_of
 from crank2_unet.errors import InputError
+from crank2_unet.files.maps import read_map, write_map
 
 
 @pytest.mark.parametrize("symbol", SETTINGS)

@@ -12,7 +12,8 @@ pytest.importorskip("onnxruntime", reason="the toy network runs in ONNX Runtime"
 from prepared import SOLVENT, toy_card, write_prepared
 
 from crank2_unet.errors import InputError
-from crank2_unet.network.session import ModelCard, SolventNet
+from crank2_unet.network.model_card import ModelCard
+from crank2_unet.network.session import SolventNet
 from crank2_unet.training.evaluation.masks import evaluate_map, evaluate_masks, render, summarise
 from crank2_unet.training.parallel import run_all
 from crank2_unet.training.preparation.prepared import PreparedStructure

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from crank2_unet.crystal.phases import mean_phase_error
-from crank2_unet.files.mtz import read_anomalous
+from crank2_unet.files.mtz_input import read_anomalous
 from crank2_unet.sad.phasing import phase_sad
 from crank2_unet.simulation.experiment import simulate_sad
 

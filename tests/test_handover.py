@@ -6,9 +6,12 @@ import pytest
 from crystals import crystal
 
 from crank2_unet.crank2 import handover
-from crank2_unet.crystal.grids import empty_grid, like, read_map, write_map
-from crank2_unet.crystal.masks import soften
-from crank2_unet.files.mtz import MtzFile, read_phased, write_mtz
+from crank2_unet.crystal.filters import soften
+from crank2_unet.crystal.grids import empty_grid, like
+from crank2_unet.files.maps import read_map, write_map
+from crank2_unet.files.mtz import MtzFile
+from crank2_unet.files.mtz_input import read_phased
+from crank2_unet.files.mtz_output import write_mtz
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from blob import blob, noisy, without
 
-from crank2_unet.crystal.grids import density_map, like, read_map, write_map
+from crank2_unet.crystal.grids import density_map, like
 from crank2_unet.errors import InputError
+from crank2_unet.files.maps import read_map, write_map
 from crank2_unet.modification.sharpening import fall_off_u, isotropic, scaled
 from crank2_unet.parrot.mask_client import VARIABLE
 from crank2_unet.parrot.mask_server import CLIENT_COMMAND, mask_writer, serving

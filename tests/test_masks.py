@@ -4,16 +4,11 @@ import pytest
 from blob import blob
 from crystals import SETTINGS, crystal, random_coefficients
 
-from crank2_unet.crystal.grids import density_map, empty_grid, like
-from crank2_unet.crystal.masks import (
-    cut_at_fraction,
-    local_deviation,
-    model_mask,
-    orbits,
-    soften,
-    variance_weights,
-)
+from crank2_unet.crystal.filters import local_deviation, soften
+from crank2_unet.crystal.grids import density_map, empty_grid, like, orbits
+from crank2_unet.crystal.masks import cut_at_fraction, model_mask
 from crank2_unet.errors import InputError
+from crank2_unet.modification.region_weights import variance_weights
 
 
 def random_map(symbol, spacing=3.0):

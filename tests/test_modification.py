@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from blob import CELLS, blob, noisy, without
 
+from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import density_map, like
-from crank2_unet.crystal.masks import deviation_radius, model_mask, soften, variance_weights
+from crank2_unet.crystal.masks import model_mask
+from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
-from crank2_unet.files.mtz import read_phased
+from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.modification import cycles as modification
 from crank2_unet.modification.cycles import modify_density, modify_map
+from crank2_unet.modification.region_weights import deviation_radius, variance_weights
 from crank2_unet.modification.sharpening import fall_off, scaled
-from crank2_unet.training.calibration.protein_statistics import model_structure_factors
 
 
 def constant(mask):

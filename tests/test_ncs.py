@@ -6,11 +6,11 @@ import pytest
 from blob import blob, noisy
 from scipy.spatial.transform import Rotation
 
+from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import density_map
-from crank2_unet.crystal.masks import soften
 from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
-from crank2_unet.jobs.commands import EngineChoice, NetworkChoice
+from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
 from crank2_unet.modification.cycles import modify_density, modify_map
 from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, correlation_level
@@ -19,7 +19,7 @@ from crank2_unet.modification.ncs_search import (
     operators_from_chains,
     operators_from_sites,
 )
-from crank2_unet.parrot.engine import ParrotEngine, parrot_options
+from crank2_unet.parrot.engine import ParrotEngine, checked_options
 
 CELL, RADIUS = (48, 36, 28, 90, 97, 90), 8.0
 TURN = Rotation.from_rotvec(np.deg2rad(100) * np.array([1, 2, 2]) / 3).as_matrix()
@@ -222,6 +222,6 @@ def test_both_engines_are_given_the_sites(crystal, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(ParrotEngine, "find", lambda path, options, rest: asked.append(options))
     EngineChoice("parrot", ncs_sites=str(file)).find(NetworkChoice(), data.reflections)
-    assert parrot_options(asked[0]) == ["-ncs-mask-filter-radius", "9.0", "-pdbin-ha", str(file)]
+    assert checked_options(asked[0]) == ["-ncs-mask-filter-radius", "9.0", "-pdbin-ha", str(file)]
     with pytest.raises(InputError, match="cannot be read"):
         EngineChoice(ncs_sites="absent.pdb").find(NetworkChoice(), data.reflections)

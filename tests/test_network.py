@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from crank2_unet.errors import DeviceError, ModelError
-from crank2_unet.network.session import DEFAULT_CARD, ModelCard, SolventNet
+from crank2_unet.network.model_card import DEFAULT_CARD, ModelCard
+from crank2_unet.network.session import SolventNet
 
 pytest.importorskip("onnxruntime", reason="the network needs ONNX Runtime")
 

@@ -5,21 +5,14 @@ import pytest
 from blob import CELLS, blob
 from stand_in_parrot import local_deviation_mask
 
+from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import asymmetric_unit, density_map, like, structure_factors
-from crank2_unet.crystal.masks import model_mask, soften
+from crank2_unet.crystal.masks import model_mask
 from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError, ProgramError
-from crank2_unet.parrot.program import (
-    CARRIER_FILTER_RADIUS,
-    ParrotLog,
-    carrier_coefficients,
-    find_parrot,
-    knows_mskin,
-    log_tail,
-    parrot_places,
-    parrot_usage,
-    parrot_version,
-)
+from crank2_unet.parrot.carrier import CARRIER_FILTER_RADIUS, carrier_coefficients
+from crank2_unet.parrot.log import RunLog, log_tail, parrot_version
+from crank2_unet.parrot.program import find_parrot, knows_mskin, parrot_places, parrot_usage
 
 LOG = """<html> <!-- CCP4 HTML LOGFILE -->
  ### CCP4 8.0: cparrot                version 1.0.6 : 20/04/21##
@@ -68,7 +61,7 @@ Times: User:       1.9s System:    0.1s Elapsed:     0:04
 
 
 def test_log_is_understood():
-    log = ParrotLog.parse(LOG)
+    log = RunLog.parse(LOG)
     assert log.version == "1.0.6" and log.finished and log.cut_at == 1.6 and log.radius == 2.37842
     assert log.cycles == [{"fom": 0.439, "f_correlation": 0.877, "gamma": 1.23484},
                           {"fom": 0.529, "f_correlation": 0.907, "gamma": 1.14239}]
@@ -76,9 +69,9 @@ def test_log_is_understood():
 
 
 def test_log_that_breaks_off():
-    log = ParrotLog.parse(LOG[:LOG.index("$TABLE :Cycle 2")])
+    log = RunLog.parse(LOG[:LOG.index("$TABLE :Cycle 2")])
     assert not log.finished and log.cycles == [] and log.operators == []
-    assert ParrotLog.parse("") == ParrotLog("", [], None, [], None, False)
+    assert RunLog.parse("") == RunLog("", [], None, [], None, False)
 
 
 def test_end_of_a_log_is_for_people():

@@ -16,13 +16,14 @@ import pytest
 from blob import blob, noisy, without
 from stand_in_parrot import OPERATOR
 
-from crank2_unet.cli.commands import main
-from crank2_unet.crystal.grids import like, read_map, write_map
-from crank2_unet.crystal.masks import soften
+from crank2_unet.cli.main import main
+from crank2_unet.crystal.filters import soften
+from crank2_unet.crystal.grids import like
 from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError, ProgramError
-from crank2_unet.files.mtz import read_phased
-from crank2_unet.parrot.engine import ParrotEngine, parrot_options
+from crank2_unet.files.maps import read_map, write_map
+from crank2_unet.files.mtz_input import read_phased
+from crank2_unet.parrot.engine import ParrotEngine, checked_options
 from crank2_unet.parrot.runs import pair, read_output, write_input
 from crank2_unet.pipeline import sharpened_map
 
@@ -178,14 +179,14 @@ def test_reference_that_ends_early(case, stand_in, tmp_path, monkeypatch, caplog
     ("-pdbin-ha gone.pdb", "gone.pdb"), ("-pdbin-ha 'a", "cannot be read")])
 def test_options_that_parrot_cannot_have(text, words):
     with pytest.raises(InputError, match=words):
-        parrot_options(text)
+        checked_options(text)
 
 
 def test_options_are_split_and_files_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a b.pdb").write_text("")
-    assert parrot_options("") == []
-    assert parrot_options("-pdbin-ha 'a b.pdb' -anisotropy-correction -ncs-operator -1,2,3") == [
+    assert checked_options("") == []
+    assert checked_options("-pdbin-ha 'a b.pdb' -anisotropy-correction -ncs-operator -1,2,3") == [
         "-pdbin-ha", str(tmp_path / "a b.pdb"), "-anisotropy-correction", "-ncs-operator", "-1,2,3"]
 
 

@@ -14,14 +14,16 @@ pytest.importorskip("dask.distributed", reason="preparation runs through Dask")
 from prepared import write_prepared
 from test_simulation import peptide
 
+from crank2_unet.crystal.filters import local_deviation, soften
 from crank2_unet.crystal.grids import density_map, empty_grid, like, structure_factors
-from crank2_unet.crystal.masks import cut_at_fraction, local_deviation, model_mask, soften
+from crank2_unet.crystal.masks import cut_at_fraction, model_mask
 from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
 from crank2_unet.network.inputs import InputSpec
 from crank2_unet.sad.phasing import other_hand
 from crank2_unet.training.preparation.prepare import enantiomorphic_factors, prepare, prepare_structure
-from crank2_unet.training.preparation.prepared import PreparedStructure, WindowSource
+from crank2_unet.training.preparation.prepared import PreparedStructure
+from crank2_unet.training.preparation.sampling import WindowSource
 
 CELLS = {"aaaa": (40, 50, 60, 90, 90, 90), "bbbb": (44, 46, 52, 90, 90, 90),
          "cccc": (42, 48, 55, 90, 90, 90), "huge": (400, 400, 400, 90, 90, 90)}

@@ -13,16 +13,17 @@ pytest.importorskip("onnxruntime", reason="the network needs ONNX Runtime")
 from blob import blob, noisy
 from crystals import crystal, random_coefficients
 
-from crank2_unet.cli.commands import main
+from crank2_unet.cli.main import main
+from crank2_unet.crystal.filters import local_deviation
 from crank2_unet.crystal.grids import density_map, like
-from crank2_unet.crystal.masks import local_deviation
 from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError, ModelError
-from crank2_unet.jobs.commands import Columns, Content, NetworkChoice, run_segment
+from crank2_unet.jobs.choices import Columns, Content, NetworkChoice
 from crank2_unet.jobs.hand import run_hand
+from crank2_unet.jobs.segment import run_segment
 from crank2_unet.network.doubts import doubts
 from crank2_unet.network.map_quality import Linear, MapQuality, QualityModel, likeness, map_features
-from crank2_unet.network.session import ModelCard
+from crank2_unet.network.model_card import ModelCard
 from crank2_unet.solvent.content import CutoffDistribution, estimate_solvent
 from crank2_unet.solvent.matthews import Composition, MatthewsOption
 
@@ -157,7 +158,7 @@ def hands(tmp_path_factory):
     structure = blob("P 21 21 21", radius=11)
     structure.cell, structure.spacegroup_hm = one.cell, "P 41"
     structure.setup_cell_images()
-    from crank2_unet.training.calibration.protein_statistics import model_structure_factors
+    from crank2_unet.crystal.model_factors import model_structure_factors
     truth = model_structure_factors(structure, one)
     wrong = np.abs(truth) * np.exp(1j * np.angle(random_coefficients(two)))
     return (write_map(folder / "right.mtz", one, truth),

@@ -190,7 +190,7 @@ def test_importing_the_report_is_quick():
 
 
 def test_drawing_does_not_touch_the_state_of_matplotlib():
-    code = ("import sys, matplotlib; from crank2_unet import figures;"
+    code = ("import sys, matplotlib; from crank2_unet.report import figures;"
             "before = matplotlib.rcParams['font.size'];"
             "figures.histogram_picture([0, 0.5, 1], [3, 4], 0.4);"
             "sys.exit(matplotlib.rcParams['font.size'] != before"

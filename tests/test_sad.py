@@ -247,7 +247,7 @@ REAL = [("hewl_s_sad", None, "S", 0.47, 57.0), ("gamma_xe", None, "Xe", 0.47, 71
 @pytest.mark.realdata
 @pytest.mark.parametrize("name, d_min, element, least_correlation, largest_error", REAL)
 def test_real_data(shared_data, name, d_min, element, least_correlation, largest_error):
-    from crank2_unet.files.mtz import read_anomalous
+    from crank2_unet.files.mtz_input import read_anomalous
     folder = shared_data / "sad" / name
     _, data, _ = read_anomalous(folder / "data.mtz")
     if d_min:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from crystals import SETTINGS, crystal, random_coefficients
 
+from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import asymmetric_unit, density_map, empty_grid, like, resample
-from crank2_unet.crystal.masks import soften
 from crank2_unet.network.inputs import InputSpec, input_maps, normalise, sample_window
 from crank2_unet.network.segmentation import certainty, map_logits, probability, probability_with_mean
 from crank2_unet.network.windows import Stitcher, blend_weights, plan_windows

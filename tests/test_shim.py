@@ -6,7 +6,7 @@ import sys
 import pytest
 from crank2_job import STANDINS, copy_of_crank2, tree_hash
 
-from crank2_unet.cli.commands import main
+from crank2_unet.cli.main import main
 from crank2_unet.crank2.shim import FILES
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from blob import blob, noisy
 
-from crank2_unet.crystal.grids import read_map, structure_factors, write_map
-from crank2_unet.crystal.masks import soften
+from crank2_unet.crystal.filters import soften
+from crank2_unet.crystal.grids import structure_factors
 from crank2_unet.crystal.phases import map_correlation, to_complex
 from crank2_unet.errors import ModelError
+from crank2_unet.files.maps import read_map, write_map
 from crank2_unet.modification.cycles import modify_density
+from crank2_unet.modification.region_weights import fixed_weights
 from crank2_unet.modification.sharpening import fall_off_u, isotropic, scaled
-from crank2_unet.pipeline import fixed_weights
 from crank2_unet.unet_parrot import job as parrot_job
 from crank2_unet.unet_parrot.__main__ import main
 
@@ -121,7 +122,7 @@ cycles 1
 colout-fc native/peak/[PARR_F,PARR_PHI]
 mtzout stdin.mtz
 """
-    command = [sys.executable, "-m", "crank2_unet.unet_parrot.__main__", "-stdin"]
+    command = [sys.executable, "-m", "crank2_unet.unet_parrot", "-stdin"]
     done = subprocess.run(command, input=keywords, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     labels = gemmi.read_mtz_file(str(folder / "stdin.mtz")).column_labels()

@@ -7,7 +7,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from ..report.figures import data_uri
-from ..report.page import COLUMNS, RULES, show
+from ..report.page import COLUMNS
+from ..report.words import RULES, show
 from . import suite
 from .unetmask import RESULTS, complaint
 

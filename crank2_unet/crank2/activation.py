@@ -248,7 +248,7 @@ def _treat_input(original, program):
 def _carry(program, mask, folder: str) -> None:
     """Coefficients and radius for a Parrot that does not read masks; the radius that Crank2 finds for
     classical masks would blur this one."""
-    from ..parrot.program import CARRIER_FILTER_RADIUS
+    from ..parrot.carrier import CARRIER_FILTER_RADIUS
     from .handover import carrier_file
 
     file = mask.GetFile("mtz")

@@ -12,10 +12,12 @@ import gemmi
 import numpy as np
 from scipy.special import logit
 
-from ..crystal.grids import like, read_map, write_map
+from ..crystal.grids import like
 from ..crystal.reflections import Reflections
-from ..files.mtz import MtzFile, write_mtz
-from ..parrot.program import carrier_coefficients
+from ..files.maps import read_map, write_map
+from ..files.mtz import MtzFile
+from ..files.mtz_output import write_mtz
+from ..parrot.carrier import carrier_coefficients
 from ..pipeline import region_weights
 
 FLAT = "flat.ccp4"  # of `crank2-unet segment`, as the next one
@@ -45,7 +47,7 @@ def weights_file(folder: str | Path, solvent_content: float) -> Path:
 
 def carrier_file(folder: str | Path, solvent_content: float) -> Path:
     """MTZ file with FMSK, PHMSK for a Parrot that does not read masks (-colin-fmsk): see
-    :func:`crank2_unet.parrot.program.carrier_coefficients`."""
+    :func:`crank2_unet.parrot.carrier.carrier_coefficients`."""
     path = Path(folder) / f"carrier_{solvent_content:.4f}.mtz"
     if not path.exists():
         file = MtzFile(Path(folder) / COEFFICIENTS)

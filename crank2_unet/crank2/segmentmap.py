@@ -45,7 +45,7 @@ class segmentmap(import_module(_CRANK2 + "process").process):
         dmfull.unet_failures = getattr(dmfull, "unet_failures", 0) + (self._unet is None)
 
     def _segment(self):
-        from ..network.session import ModelCard
+        from ..network.model_card import ModelCard
         from ..solvent.content import UnetSolvent
         from . import handover
 

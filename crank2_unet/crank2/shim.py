@@ -7,13 +7,11 @@ Where the hook works nothing needs to be installed.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
 from .. import hook
-from ..check import CRANK2_PLACES
 from ..errors import InputError
 from ..files.output import staged
 
@@ -28,29 +26,6 @@ with open(_spec.submodule_search_locations[0] + "/{{name}}.py") as _file:
     exec(compile(_file.read(), _file.name, "exec"))
 '''
 FILES = {Path("processes/segmentmap.py"): "segmentmap", Path("programs/unetsegment.py"): "unetsegment"}
-
-
-def find_crank2(given: str | None = None) -> list[Path]:
-    """Folders of Crank2: the one given, or those in $CCP4 and in this Python's packages.
-
-    Raises
-    ------
-    InputError : the folder given is not Crank2's.
-    """
-    if given:
-        for folder in (Path(given), Path(given) / "crank2"):
-            if hook.is_crank2(folder):
-                return [folder.resolve()]
-        raise InputError(f"{given} is not the folder of Crank2: it lacks process.py and "
-                         "processes/dmfull.py. Give the folder in which crank2.py is.")
-    found = []
-    ccp4 = os.environ.get("CCP4")
-    for pattern in CRANK2_PLACES if ccp4 else ():
-        found += [path.parent for path in Path(ccp4).glob(pattern)]
-    ccp4i2 = importlib.util.find_spec("ccp4i2")
-    for folder in (ccp4i2.submodule_search_locations or ()) if ccp4i2 else ():
-        found.append(Path(folder) / "pipelines" / "crank2" / "crank2")
-    return sorted({folder.resolve() for folder in found if hook.is_crank2(folder)})
 
 
 def install(folder: Path) -> list[Path]:

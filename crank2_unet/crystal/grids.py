@@ -7,12 +7,10 @@ space group; ``grid.array`` is its (nu, nv, nw) float32 view.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import gemmi
 import numpy as np
 
-from ..errors import InputError
 from .reflections import Reflections
 
 
@@ -73,60 +71,6 @@ def _grid_to_position(grid: gemmi.FloatGrid) -> gemmi.Transform:
     return transform
 
 
-def read_map(path: str | Path) -> gemmi.FloatGrid:
-    """Read a CCP4 map of any axis order, of the asymmetric unit or the whole cell.
-
-    Raises
-    ------
-    InputError : the file is missing, is not a map, does not cover the asymmetric unit, or holds NaN.
-    """
-    try:
-        ccp4 = gemmi.read_ccp4_map(str(path))
-        ccp4.setup(float("nan"))  # expands by symmetry; points left at NaN were not in the file
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a CCP4 map: {error}.") from error
-    if not np.isfinite(ccp4.grid.array).all():
-        raise InputError(f"{path} has undefined points: the map must cover the asymmetric unit "
-                         "and hold finite values.")
-    return ccp4.grid
-
-
-def read_map_of(path: str | Path, reflections: Reflections) -> gemmi.FloatGrid:
-    """Read a map that must be of the crystal of the data.
-
-    Cells may differ by 1 % or 1 degree, as after scaling.  A map without symmetry, as some programs
-    write it, gets that of the data: symmetry copies are averaged.
-
-    Raises
-    ------
-    InputError : as :func:`read_map`; also another cell or space group.
-    """
-    grid = read_map(path)
-    cell, group = reflections.cell, reflections.spacegroup
-    same = grid.unit_cell.is_similar(cell, 0.01, 1.0)
-    if same and grid.spacegroup.number == 1 and group.number != 1:
-        grid.spacegroup = group
-        try:
-            grid.symmetrize_avg()
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"{path} has no symmetry, and its grid does not allow that of the data, "
-                             f"{group.xhm()} ({error}). Write it with the true space group.") from error
-    if not same or grid.spacegroup.number != group.number:
-        raise InputError(f"{path} is of another crystal than the data.\n"
-                         f"  map:  {grid.unit_cell.parameters} {grid.spacegroup.xhm()}\n"
-                         f"  data: {cell.parameters} {group.xhm()}\n"
-                         "Give a map in the cell and space group of the data.")
-    return grid
-
-
-def write_map(grid: gemmi.FloatGrid, path: str | Path) -> None:
-    """Write a whole-cell CCP4 map with the true space group; 0/1 masks are best given as such."""
-    ccp4 = gemmi.Ccp4Map()
-    ccp4.grid = grid
-    ccp4.update_ccp4_header(2, True)
-    ccp4.write_ccp4_map(str(path))
-
-
 def asymmetric_unit(grid: gemmi.FloatGrid) -> np.ndarray:
     """Boolean array, true at one point of each symmetry orbit of the grid; not to be changed."""
     return _asymmetric_unit(grid.shape, grid.spacegroup.xhm())
@@ -139,3 +83,21 @@ def _asymmetric_unit(shape: tuple, symbol: str) -> np.ndarray:
     unit = ~grid.masked_asu().mask_array.astype(bool)
     unit.flags.writeable = False
     return unit
+
+
+def orbits(grid: gemmi.FloatGrid) -> np.ndarray:
+    """Number of the symmetry orbit of each grid point, int32 (nu, nv, nw), counted from 0; not to be
+    changed."""
+    return _orbits(grid.shape, grid.spacegroup.xhm())
+
+
+@lru_cache(maxsize=1)  # the masks of a job are on one grid
+def _orbits(shape: tuple, symbol: str) -> np.ndarray:
+    label = gemmi.FloatGrid(*shape)
+    label.spacegroup = gemmi.SpaceGroup(symbol)
+    chosen = asymmetric_unit(label)
+    label.array[chosen] = np.arange(1, chosen.sum() + 1)  # exact in float32 up to 16 million
+    label.symmetrize_max()
+    number = label.array.astype(np.int32) - 1
+    number.flags.writeable = False
+    return number

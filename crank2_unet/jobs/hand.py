@@ -8,13 +8,13 @@ import numpy as np
 
 from ..crystal.reflections import enantiomorph
 from ..errors import InputError, ModelError
-from ..files.mtz import Input, read_phased
+from ..files.mtz_input import Input, read_phased
 from ..files.output import staged, write_json
 from ..network.map_quality import SAME_MAP, likeness
 from ..pipeline import Segmentation, features_of_hand, segment
 from ..report.page import ReportMaps, draw_sections, write_report
-from .commands import Columns, NetworkChoice, judge
-from .result import Clock, Warnings, common
+from .choices import Columns, NetworkChoice
+from .result import Clock, Warnings, common, judge
 
 _log = logging.getLogger(__name__)
 # correlation of the amplitudes m|F| of both maps: of other data it is nearly 0, and in either hand of

@@ -8,16 +8,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
 from ..crystal.grids import asymmetric_unit
 from ..crystal.reflections import Reflections
-from ..files.mtz import Input
+from ..files.mtz_input import Input
+from ..files.output import write_json
+from ..network.doubts import doubts
 from ..network.session import SolventNet
 from ..pipeline import Segmentation
-from ..report.page import SCHEMA
+from ..report.page import DrawnSection, ReportMaps, draw_sections, write_report
+from ..report.words import SCHEMA
+from ..solvent.matthews import Composition
+
+_log = logging.getLogger(__name__)
 
 
 class Clock:
@@ -87,3 +94,33 @@ def describe_mask(found: Segmentation) -> dict:
     cutoff = 1 / (1 + np.exp(-found.solvent.cutoff))
     return {"fraction": float(found.mask.array.mean()), "probability_cutoff": float(cutoff),
             "histogram": {"edges": edges, "counts": counts}}
+
+
+def judge(found: Segmentation, given: Input, net: SolventNet, composition: Composition | None,
+          ) -> dict:
+    """Entries of the result on the quality of a map and on doubts about its mask, with warnings."""
+    reasons = doubts(net.card, given.data.reflections, composition, found.quality,
+                     found.solvent)
+    for sentence in reasons.values():
+        _log.warning("%s", sentence)
+    return {"map_quality": found.quality and asdict(found.quality), "doubts": list(reasons)}
+
+
+def finish(stage: Path, result: dict, maps: ReportMaps | None, pictures: bool = False) -> None:
+    sections = draw_sections(maps) if maps else []
+    if pictures:
+        result["outputs"]["pictures"] = _write_pictures(stage, sections)
+    write_json(result, stage / "result.json")
+    write_report(result, stage / "report.html", sections)
+
+
+def _write_pictures(stage: Path, sections: list[DrawnSection]) -> list[dict]:
+    """Write each picture to a file of its own; returns what there is to say of each."""
+    written = []
+    for number, (section, pictures) in enumerate(sections, 1):
+        for picture in pictures:
+            kind = "density" if picture is pictures[0] else "probability"
+            name = f"section_{number}_{kind}.{picture.kind}"
+            (stage / name).write_bytes(picture.content)
+            written.append({"file": name, "section": section, "title": picture.title})
+    return written

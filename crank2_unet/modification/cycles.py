@@ -13,8 +13,7 @@ from typing import Callable
 import gemmi
 import numpy as np
 
-from ..crystal.grids import asymmetric_unit, density_map, like, structure_factors
-from ..crystal.masks import orbits
+from ..crystal.grids import asymmetric_unit, density_map, like, orbits, structure_factors
 from ..crystal.observations import PhasedData
 from ..crystal.phases import map_correlation, phase_difference
 from ..errors import InputError
@@ -106,7 +105,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     All cycles work on sharpened amplitudes (:mod:`~crank2_unet.modification.sharpening`); the result has the
     fall-off of the data.
 
-    Each cycle starts from the map that :func:`~crank2_unet.modification.weighting.combine` makes for it.  Poor maps
+    Each cycle starts from the map that :func:`~.weighting.combine` makes for it.  Poor maps
     can go to and fro between two solutions, for ever; where a change takes back the one before, half
     of it is made, which ends on the way between them.
 

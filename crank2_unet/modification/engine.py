@@ -15,10 +15,10 @@ import numpy as np
 
 from ..crystal.grids import density_map
 from ..crystal.observations import PhasedData
-from ..pipeline import RegionWeights, classical_weights, fixed_weights
 from .cycles import modify_density
 from .ncs import NcsAverager
 from .ncs_search import SITES_RADIUS, operators_from_sites
+from .region_weights import RegionWeights, classical_weights, fixed_weights
 
 _log = logging.getLogger(__name__)
 

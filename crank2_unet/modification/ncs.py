@@ -17,8 +17,8 @@ from scipy.optimize import minimize
 from scipy.signal import fftconvolve
 from scipy.spatial.transform import Rotation
 
+from ..crystal.filters import sphere_transform
 from ..crystal.grids import asymmetric_unit, like
-from ..crystal.masks import sphere_transform
 from ..errors import InputError
 
 # Local correlations count from 4 standard deviations of those between the map and its inverse

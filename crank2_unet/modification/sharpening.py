@@ -39,7 +39,7 @@ def fall_off_u(data: PhasedData) -> np.ndarray:
     of :func:`sharpened_b`: as exp(-2 pi^2 s.U.s), s in orthogonal coordinates.
 
     Intensities are taken as exponentially distributed (Wilson, 1949, Acta Cryst. 2, 318-321) about
-    those of resting atoms (:func:`~crank2_unet.modification.protein_statistics.log_mean_intensity`) times an anisotropic
+    those of resting atoms (:func:`~.protein_statistics.log_mean_intensity`) times an anisotropic
     Gaussian, which obeys the symmetry.  Zero for data that cannot tell: beyond 4.5 Angstrom, or with
     fewer than 100 amplitudes within 5.5 Angstrom.
     """

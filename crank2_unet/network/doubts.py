@@ -6,7 +6,7 @@ from ..crystal.reflections import Reflections
 from ..solvent.content import SolventEstimate
 from ..solvent.matthews import Composition
 from .map_quality import MapQuality
-from .session import ModelCard
+from .model_card import ModelCard
 
 _RESOLUTION_MARGIN = 0.2  # Angstrom
 

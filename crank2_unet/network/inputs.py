@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 
+from ..crystal.filters import local_deviation
 from ..crystal.grids import asymmetric_unit, density_map, like
-from ..crystal.masks import local_deviation
 from ..crystal.reflections import Reflections
 
 # raise it when the same map and settings give other values: older networks are then refused

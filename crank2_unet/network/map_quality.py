@@ -17,8 +17,8 @@ import scipy.fft
 from scipy.special import expit
 from scipy.stats import skew
 
+from ..crystal.filters import local_deviation
 from ..crystal.grids import asymmetric_unit, resample
-from ..crystal.masks import local_deviation
 from ..errors import ModelError
 from .inputs import normalise
 

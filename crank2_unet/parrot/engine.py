@@ -27,24 +27,21 @@ from typing import Callable
 import gemmi
 import numpy as np
 
-from ..crystal.grids import density_map, write_map
-from ..crystal.masks import cut_at_fraction, local_deviation
+from ..crystal.filters import local_deviation
+from ..crystal.grids import density_map
+from ..crystal.masks import cut_at_fraction
 from ..crystal.observations import PhasedData
 from ..crystal.phases import angle_degrees, mean_phase_error, phi_fom_from_hl
 from ..crystal.reflections import Reflections
 from ..errors import InputError, ProgramError
+from ..files.maps import write_map
 from ..modification.engine import Masks, Modified
-from ..pipeline import RegionWeights, sharpened_map
+from ..modification.region_weights import RegionWeights
+from ..pipeline import sharpened_map
+from .carrier import CARRIER_FILTER_RADIUS, carrier_coefficients
+from .log import RunLog, parrot_version
 from .mask_server import ANISOTROPY_OPTION, CLIENT_COMMAND, mask_writer, serving
-from .program import (
-    CARRIER_FILTER_RADIUS,
-    ParrotLog,
-    carrier_coefficients,
-    find_parrot,
-    parrot_places,
-    parrot_usage,
-    parrot_version,
-)
+from .program import find_parrot, parrot_places, parrot_usage
 from .runs import FO, HL, INPUT, LOG, OUTPUT, SCRIPT, Runs, pair, read_output, write_input
 
 _log = logging.getLogger(__name__)
@@ -63,7 +60,7 @@ _OPTIONS = {
 _NCS_SOURCES = ("-pdbin-ha", "-pdbin-mr", "-ncs-operator")
 
 
-def parrot_options(text: str) -> list[str]:
+def checked_options(text: str) -> list[str]:
     """Options for Parrot in one string, as a shell would split it; names of files made absolute.
 
     Raises
@@ -120,7 +117,7 @@ class ParrotEngine:
         Parameters
         ----------
         explicit : path or name of the program; see :func:`~crank2_unet.parrot.program.find_parrot`.
-        options : see :func:`parrot_options`.
+        options : see :func:`checked_options`.
         server_options : see the class.
 
         Raises
@@ -128,7 +125,7 @@ class ParrotEngine:
         InputError : unusable options.
         ProgramError : there is no Parrot, or it does not start.
         """
-        extra = tuple(parrot_options(options))
+        extra = tuple(checked_options(options))
         path = find_parrot(explicit)
         if path is None:
             raise ProgramError(
@@ -232,7 +229,7 @@ class _Job:
         return self._result(weights, table, "carrier", log)
 
     def _run_with_carrier(self, command: list[str], columns: dict, label: str,
-                          weights: gemmi.FloatGrid, limit: float) -> ParrotLog:
+                          weights: gemmi.FloatGrid, limit: float) -> RunLog:
         """Run with the carrier of a mask, which is added to the columns if it is not there."""
         r = self.data.reflections
         if label not in columns:
@@ -252,7 +249,7 @@ class _Job:
                 "-solvent-content", f"{self.solvent_content:.4f}", "-cycles", str(cycles)]
 
     def _run_all_cycles(self, mask_options: list[str], server: list[str] = (),
-                        ) -> tuple[ParrotLog, list[float]]:
+                        ) -> tuple[RunLog, list[float]]:
         """One run of all cycles; its log, and the seconds of each cycle."""
         begun = []
 
@@ -267,7 +264,7 @@ class _Job:
             self.progress(self.cycles)
         return log, np.diff([*begun, time.perf_counter()]).tolist()
 
-    def _result(self, weights: gemmi.FloatGrid, table: list[dict], way: str, log: ParrotLog,
+    def _result(self, weights: gemmi.FloatGrid, table: list[dict], way: str, log: RunLog,
                 ) -> Modified:
         r = self.data.reflections
         if log.cut_at:
@@ -299,7 +296,7 @@ def _carrier(mask: gemmi.FloatGrid, reflections: Reflections, limit: float) -> n
     return reflections.spread(inner.hkl, carrier_coefficients(mask, inner), 0)
 
 
-def _table(log: ParrotLog, weights: gemmi.FloatGrid, seconds: list[float]) -> list[dict]:
+def _table(log: RunLog, weights: gemmi.FloatGrid, seconds: list[float]) -> list[dict]:
     """Statistics of the cycles of one run."""
     return [_statistics(cycle, entry, weights, lap)
             for cycle, (entry, lap) in enumerate(zip(log.cycles, seconds), 1)]

@@ -22,10 +22,12 @@ from typing import Callable
 
 import numpy as np
 
-from ..crystal.grids import read_map_of, structure_factors, write_map
+from ..crystal.grids import structure_factors
 from ..crystal.observations import PhasedData
 from ..errors import Crank2UnetError
-from ..pipeline import RegionWeights, sharpened_map
+from ..files.maps import read_map_of, write_map
+from ..modification.region_weights import RegionWeights
+from ..pipeline import sharpened_map
 from . import mask_client
 
 # answers a request: map file, mask file to write, number of the cycle

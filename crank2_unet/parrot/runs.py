@@ -16,7 +16,7 @@ from ..crystal.observations import PhasedData
 from ..crystal.phases import angle_degrees, to_complex
 from ..errors import ProgramError
 from ..files.mtz import MtzFile
-from .program import ParrotLog, log_tail
+from .log import RunLog, log_tail
 
 INPUT, OUTPUT = "parrot_input.mtz", "parrot_output.mtz"
 LOG, SCRIPT = "parrot.log", "parrot.sh"
@@ -31,7 +31,7 @@ class Runs:
         self.commands: list[str] = []
 
     def run(self, command: list[str], cycle_begins: Callable[[int], None] = lambda cycle: None,
-            wrapper: list[str] = ()) -> ParrotLog:
+            wrapper: list[str] = ()) -> RunLog:
         """Run Parrot.
 
         Parameters
@@ -50,7 +50,7 @@ class Runs:
         with open(self.folder / LOG, "a", encoding="utf-8") as log:
             log.write(f"$ {shlex.join(command)}\n")
             status, text = self._watch(command, log, cycle_begins)
-        found = ParrotLog.parse(text)
+        found = RunLog.parse(text)
         complete = found.finished and found.cycles and (self.folder / OUTPUT).is_file()
         if status != 0 or not complete:
             hint = ("Set up CCP4, so that $CLIBD names the folder of its reference structures. "

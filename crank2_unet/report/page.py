@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from numbers import Integral, Real
 from pathlib import Path
 
 import gemmi
@@ -14,19 +13,13 @@ import gemmi
 from ..crystal.grids import resample
 from ..errors import InputError
 from . import figures
+from .words import RULES, SCHEMA, likely_copies, quality_caveat, show
 
-SCHEMA = 1
 HEADINGS = {
     "segment": "Solvent mask",
     "dm": "Density modification",
     "phase": "SAD phasing",
     "hand": "Which hand is right",
-}
-RULES = {
-    "joint": "from the network and the sequence together",
-    "unet": "from the network alone",
-    "user": "as given",
-    "file": "of the mask file",
 }
 MASKS = {
     "unet": "by the network, anew in every cycle",
@@ -111,37 +104,12 @@ def _template():
     return environment.from_string(source)
 
 
-def show(value) -> str:
-    """A value of result.json as a person would write it."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Real) and not isinstance(value, Integral):
-        return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(show, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {show(item)}" for key, item in value.items())
-    return str(value)
-
-
 def _hands(result: dict) -> list[dict]:
     """One row of numbers for each hand that was phased or compared."""
     hands = result.get("hands") or (result.get("phasing") or {}).get("hands") or []
     rows = [{**hand, **(hand.get("statistics") or {})} for hand in hands]
     return [{key: value for key, value in row.items() if not isinstance(value, (dict, list))}
             for row in rows]
-
-
-def quality_caveat(result: dict) -> str:
-    """What to add to the expected correlation of a map of unknown origin."""
-    return ", if density was not modified" if "fc" in result["input"]["labels"] else ""
-
-
-def likely_copies(solvent: Mapping) -> Mapping | None:
-    """The most probable entry of ``matthews`` of the solvent content; None without a composition."""
-    return max(solvent.get("matthews") or [], key=lambda option: option["joint"], default=None)
 
 
 def _tiles(result: dict) -> list[Tile]:

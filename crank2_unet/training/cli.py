@@ -183,7 +183,7 @@ def _export(options) -> None:
 
 
 def _evaluate(options) -> None:
-    from ..network.session import ModelCard
+    from ..network.model_card import ModelCard
     from .evaluation.masks import evaluate_masks, render
 
     card = ModelCard.read(options.model).path
@@ -207,7 +207,7 @@ def _evaluate_quality(options) -> None:
 
 
 def _benchmark(options) -> None:
-    from ..network.session import ModelCard
+    from ..network.model_card import ModelCard
     from .evaluation.benchmark_measured import benchmark_sad, render
 
     card = ModelCard.read(options.model).path

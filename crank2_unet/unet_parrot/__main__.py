@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..cli.commands import reporting
+from ..process import reporting
 from .options import USAGE, parse
 
 

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import logging
-import os
-import shlex
-import subprocess
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import gemmi
 import numpy as np
 
 from .. import __version__
-from ..crystal.grids import density_map, like, read_map_of, resample, structure_factors, write_map
-from ..crystal.masks import cut_at_fraction, deviation_radius, model_mask, soften, variance_weights
+from ..crystal.grids import density_map
 from ..crystal.observations import PhasedData
-from ..crystal.phases import phi_fom_from_hl, to_complex
-from ..errors import Crank2UnetError, InputError, ProgramError
-from ..files.mtz import MAP_COEFFICIENTS, Input, append_columns, read_phased
+from ..errors import InputError
+from ..files.coordinates import read_structure
+from ..files.mtz_input import Input, read_phased
+from ..files.mtz_output import append_columns
 from ..modification.cycles import CycleStatistics, ModificationResult, modify_density
 from ..modification.ncs import NcsAverager, Operator
 from ..modification.ncs_search import operators_from_chains, operators_from_sites
-from ..modification.sharpening import fall_off, fall_off_u, isotropic
-from ..network.session import SolventNet
-from ..pipeline import fixed_weights, segment, unet_weights
-from ..solvent.matthews import Composition, MatthewsOption, matthews_options
-from .log import ParrotLog
+from ..modification.sharpening import fall_off_u
+from .log import JobLog
+from .masks import Masks
 from .options import ParrotOptions
 
 _log = logging.getLogger(__name__)
-_ROUNDING = 1e-3  # of weights that programs write as small integers
-_MODEL_BLUR = 1.0  # Angstrom; the best softening of the mask of a model (tests/test_modification.py)
 
 
 def run(options: ParrotOptions, notes: list[str]) -> None:
@@ -42,7 +32,7 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     ------
     Crank2UnetError : the output file is not written.
     """
-    log = ParrotLog(options, notes)
+    log = JobLog(options, notes)
     given = read_phased(options.mtzin, options.colin_fo, options.colin_hl,
                         "" if options.colin_hl else options.colin_phifom, options.colin_fc,
                         d_min=options.resolution)
@@ -50,7 +40,7 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     log.say("Columns: " + "; ".join(given.labels.values()))
     log.say("Fall-off of amplitudes, removed in all cycles, U (Angstrom^2):", *(
         "  " + "  ".join(f"{value:8.4f}" for value in row) for row in fall_off_u(data)))
-    masks = _Masks(options, given, data)
+    masks = Masks(options, given, data)
     log.solvent(masks.solvent_content, masks.solvent_source, masks.matthews)
     log.start(masks.fom, _correlation_with_map(data))
     averager = _averager(options, data, log)
@@ -67,7 +57,7 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     log.finish(averager.operators if averager else [])
 
 
-def _averager(options: ParrotOptions, data: PhasedData, log: ParrotLog) -> NcsAverager | None:
+def _averager(options: ParrotOptions, data: PhasedData, log: JobLog) -> NcsAverager | None:
     """NCS as the options tell; None without operators."""
     if not options.averages:
         return None
@@ -90,218 +80,6 @@ def _correlation_with_map(data: PhasedData) -> float:
     """Of the observed amplitudes with those of the starting map."""
     measured = np.isfinite(data.f)
     return float(np.corrcoef(data.f[measured], np.abs(data.coefficients[measured]))[0, 1])
-
-
-class _Masks:
-    """Where the mask of each cycle comes from; nothing is made before it is needed."""
-
-    def __init__(self, options: ParrotOptions, given: Input, data: PhasedData):
-        self._options, self._given, self._data = options, given, data
-        self._file = _FileMask(options, data) if options.mskin else None
-        self._solvent = None
-
-    @cached_property
-    def fom(self) -> float:
-        """Mean figure of merit of the measured reflections before the first cycle."""
-        _, fom = phi_fom_from_hl(self._data.hl, self._data.reflections.allowed_phase)
-        return float(fom[np.isfinite(self._data.f)].mean())
-
-    @cached_property
-    def radius(self) -> float:
-        """Of the local variance, Angstrom."""
-        return self._options.solvent_mask_filter_radius or deviation_radius(self.fom)
-
-    def source(self, cycle: int) -> str:
-        """"file", "fmsk", "model", "unet" or "variance"."""
-        options = self._options
-        if options.mskin and (cycle == 1 or options.mskin_cycles == "all"):
-            return "file"
-        if options.colin_fmsk and cycle == 1:
-            return "fmsk"
-        if options.pdbin and not options.force_solvent_mask_calculation:
-            return "model"
-        return "variance" if self._net is None else "unet"
-
-    def describe(self, cycle: int) -> str:
-        """What the mask of a cycle is, for the log."""
-        options, source = self._options, self.source(cycle)
-        if source == "file":
-            command = f", by {options.mask_command}" if options.mask_command else ""
-            return f"{options.mskin}, {options.mskin_value}{command}"
-        if source == "model":
-            return options.pdbin
-        if source == "unet":
-            return f"network {self._net.card.name} {self._net.card.version} on {self._net.device.used}"
-        of_map = f" of {options.colin_fmsk}" if source == "fmsk" else ""
-        return f"local variance{of_map}, radius {self.radius:.2f} A"
-
-    def weights(self, density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
-        """P(solvent) on the grid of the map of a cycle."""
-        source = self.source(cycle)
-        if source == "file":
-            return self._file.weights(density, cycle, self.solvent_content)
-        if source == "unet":
-            return self._unet(density, cycle)
-        if source == "model":
-            return fixed_weights(self._model)(density, cycle)
-        if source == "fmsk":
-            density = density_map(self._data.reflections, self._fmsk, self._data.reflections.d_min / 3)
-        return variance_weights(self.solvent_content, self.radius)(density, cycle)
-
-    @property
-    def solvent_content(self) -> float:
-        return self._solvent_and_source[0]
-
-    @property
-    def solvent_source(self) -> str:
-        return self._solvent_and_source[1]
-
-    @cached_property
-    def matthews(self) -> list[MatthewsOption]:
-        """What the sequence says of the number of copies; empty without one."""
-        r = self._data.reflections
-        return [] if self._composition is None else matthews_options(
-            self._composition, r.cell, r.spacegroup, r.d_min)
-
-    @cached_property
-    def _composition(self) -> Composition | None:
-        return Composition.from_file(self._options.seqin) if self._options.seqin else None
-
-    @cached_property
-    def _solvent_and_source(self) -> tuple[float, str]:
-        options = self._options
-        sources = {self.source(cycle) for cycle in range(1, options.cycles + 1)}
-        if options.solvent_content:
-            return options.solvent_content, "given"
-        if options.pdbin:
-            return float(self._model.array.mean()), "from the model"
-        if "unet" in sources:
-            found = segment(self._data, self._net, self._composition).solvent
-            return found.value, ("estimated from the network's map" if found.rule == "unet" else
-                                 "estimated from the network's map and the sequence")
-        if self.matthews:
-            return max(self.matthews, key=lambda o: o.probability).solvent, "from the sequence"
-        if self._file and not options.mask_command:
-            return self._file.mean(), "from the mask"
-        if sources == {"file"} and options.mskin_value != "prob":
-            return 0.0, "not needed"
-        raise InputError("The solvent content is not known. Give -solvent-content or -seqin.")
-
-    @cached_property
-    def _net(self) -> SolventNet | None:
-        """The network; None where local variance takes its place."""
-        options = self._options
-        if options.mask == "variance":
-            return None
-        try:
-            return SolventNet.load(options.model or None, options.device, options.threads or None)
-        except Crank2UnetError as error:
-            if options.mask == "unet" or options.model:
-                raise
-            _log.warning("The network cannot be used: %s The mask is made by local variance, the "
-                         "classical way.", error)
-            return None
-
-    @cached_property
-    def _unet(self):
-        return unet_weights(self._data, self._net, self.solvent_content)
-
-    @cached_property
-    def _model(self) -> gemmi.FloatGrid:
-        """Softened mask of the model."""
-        structure = read_structure(self._options.pdbin)
-        r = self._data.reflections
-        grid = density_map(r, self._data.coefficients, r.d_min / 3)
-        return soften(model_mask(structure, grid), _MODEL_BLUR)
-
-    @cached_property
-    def _fmsk(self) -> np.ndarray:
-        """Coefficients of the map whose local variance is the mask of the first cycle."""
-        file = self._given.file
-        labels = file.find(MAP_COEFFICIENTS, self._options.colin_fmsk)
-        values = np.stack([file.column(label) for label in labels], axis=1)
-        return np.nan_to_num(to_complex(*self._data.reflections.spread(file.hkl, values).T))
-
-
-@dataclass(frozen=True)
-class _FileMask:
-    """The mask of -mskin, read anew in each cycle if a command writes it."""
-
-    options: ParrotOptions
-    data: PhasedData
-
-    def weights(self, density: gemmi.FloatGrid, cycle: int, solvent_content: float) -> gemmi.FloatGrid:
-        if self.options.mask_command:
-            self._run_command(density, cycle)
-        mask = resample(self._read(), density)
-        if self.options.mskin_value == "prob":
-            return cut_at_fraction(mask, solvent_content, lowest=False)
-        if self.options.mskin_value == "mask":
-            return like(mask, mask.array > 0.5)
-        if mask.array.min() < -_ROUNDING or mask.array.max() > 1 + _ROUNDING:
-            raise InputError(f"-mskin {self.options.mskin} has values from {mask.array.min():g} to "
-                             f"{mask.array.max():g}, which are no weights between 0 and 1. Give "
-                             "-mskin-value prob or mask to cut them.")
-        return like(mask, np.clip(mask.array, 0, 1))
-
-    def mean(self) -> float:
-        """Solvent content by the mask."""
-        return float(np.clip(self._read().array, 0, 1).mean())
-
-    def _read(self) -> gemmi.FloatGrid:
-        mask = read_map_of(self.options.mskin, self.data.reflections)
-        return like(mask, 1 - mask.array) if self.options.mskin_one_is == "protein" else mask
-
-    def _run_command(self, density: gemmi.FloatGrid, cycle: int) -> None:
-        """Let the user's command make the mask from the current map.
-
-        Raises
-        ------
-        ProgramError : it fails or leaves the mask as it was.
-        """
-        mask = Path(self.options.mskin)
-        map_file = self.options.mask_map or f"{Path(self.options.mtzout).with_suffix('')}-current.map"
-        write_map(self._as_in_parrot(density), map_file)
-        before = _stamp(mask)
-        # the user's own command line, hence a shell; file names are quoted
-        command = (f"{self.options.mask_command} {shlex.quote(map_file)} {shlex.quote(str(mask))} "
-                   f"{cycle}")
-        status = subprocess.run(command, shell=True, check=False).returncode
-        if status:
-            raise ProgramError(f"-mask-command failed with status {status} in cycle {cycle}: {command}")
-        if _stamp(mask) == before:
-            raise ProgramError(f"-mask-command did not write {mask} in cycle {cycle}: {command}")
-
-    def _as_in_parrot(self, density: gemmi.FloatGrid) -> gemmi.FloatGrid:
-        """The current map with the fall-off that its amplitudes have in Parrot."""
-        r, u = self.data.reflections, fall_off_u(self.data)
-        if self.options.anisotropy_correction:
-            u = isotropic(u)
-        return density_map(r, structure_factors(density, r) * fall_off(r, u), r.d_min / 3)
-
-
-def _stamp(path: Path) -> tuple | None:
-    """What changes when a file is written; None if there is none."""
-    if not path.exists():
-        return None
-    status = os.stat(path)
-    return status.st_mtime_ns, status.st_ino, status.st_size
-
-
-def read_structure(path: str) -> gemmi.Structure:
-    """A coordinate file with atoms in it, PDB or mmCIF.
-
-    Raises
-    ------
-    InputError : it cannot be read or has no atoms.
-    """
-    try:
-        structure = gemmi.read_structure(path)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a coordinate file: {error}.") from error
-    if not len(structure) or not structure[0].count_atom_sites():
-        raise InputError(f"{path} has no atoms.")
-    return structure
 
 
 def _write(options: ParrotOptions, given: Input, result: ModificationResult) -> None:

@@ -14,7 +14,7 @@ from ..solvent.matthews import MatthewsOption
 from .options import ParrotOptions
 
 
-class ParrotLog:
+class JobLog:
     """Prints the log as the job goes on and keeps what the tables and the XML file need.
 
     Crank2 reads "Suggested radius ...", "-ncs-operator ..." and "NCS operator statistics:"; CCP4i2

@@ -30,7 +30,7 @@ def experimental():
     if not kept.exists():
         import gemmi
 
-        from crank2_unet.files.mtz import read_anomalous
+        from crank2_unet.files.mtz_input import read_anomalous
         from crank2_unet.sad.phasing import Scatterer, phase_sad
 
         _, data, _ = read_anomalous(files["HKLIN"], ",".join(labels))

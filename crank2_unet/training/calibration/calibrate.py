@@ -23,7 +23,8 @@ from ... import __version__
 from ...errors import InputError, ModelError
 from ...files.output import staged, write_json
 from ...network.inputs import InputSpec
-from ...network.session import DEFAULT_CARD, KINDS, SolventNet, self_test_values
+from ...network.model_card import DEFAULT_CARD, KINDS
+from ...network.session import SolventNet, self_test_values
 from ...solvent.content import CutoffDistribution, cutoff_for
 from ..evaluation.predictions import predict
 from ..parallel import run_all

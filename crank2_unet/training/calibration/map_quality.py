@@ -17,7 +17,8 @@ from ...crystal.reflections import Reflections
 from ...errors import InputError, ModelError
 from ...files.output import staged, write_json
 from ...network.map_quality import SAME_MAP, Linear, QualityModel, likeness
-from ...network.session import ModelCard, SolventNet
+from ...network.model_card import ModelCard
+from ...network.session import SolventNet
 from ...pipeline import features_of_hand, features_of_map, sharpened_map
 from ...solvent.content import estimate_solvent
 from ..evaluation.masks import bin_name

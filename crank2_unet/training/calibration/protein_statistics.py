@@ -1,7 +1,7 @@
 """Makes the tables of protein density and of mean intensities from deposited structures.
 
-Run as ``python -m crank2_unet.training.calibration.protein_statistics structures protein_statistics.json``, where the folder
-has an index.csv and <code>.cif.gz files.  Densities are those of sharpened maps, and sharpening goes
+Run as ``crank2-unet model histograms structures protein_statistics.json``, where the folder has an
+index.csv and <code>.cif.gz files.  Densities are those of sharpened maps, and sharpening goes
 by the intensities of the packaged table: to change these, make the table twice.
 """
 
@@ -16,36 +16,20 @@ import gemmi
 import numpy as np
 from tqdm import tqdm
 
-from ...crystal.grids import density_map, empty_grid, structure_factors
+from ...crystal.grids import density_map
 from ...crystal.masks import model_mask
+from ...crystal.model_factors import model_structure_factors
 from ...crystal.observations import PhasedData
 from ...crystal.reflections import Reflections
 from ...modification.protein_statistics import LEVELS
 from ...modification.sharpening import LEAST_RESOLUTION, sharpened
 
-# usual bulk solvent: density in electrons per cubic Angstrom, B in square Angstrom
-# (Fokine & Urzhumtsev, 2002, Acta Cryst. D58, 1387-1392)
-_K_SOLVENT, _B_SOLVENT = 0.35, 46.0
 _RESOLUTIONS = (1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0)  # Angstrom
 _FINEST = 1.2  # Angstrom, of mean intensities
 _LIMITS = np.linspace(LEAST_RESOLUTION**-2, _FINEST**-2, 41)  # of their shells, 1/Angstrom^2
 _REST_B = 20.0  # of atoms while their density is sampled; their fall-off is taken out again
 _STRUCTURES = 40  # spread of the skewness between structures is 0.04-0.06; of their mean 0.01
 _RESIDUES = (80, 400)  # not peptides, not slow
-
-
-def model_structure_factors(structure: gemmi.Structure, reflections: Reflections) -> np.ndarray:
-    """Structure factors (n,), complex, of a model with bulk solvent in the rest of the cell."""
-    calculator = gemmi.DensityCalculatorX()
-    calculator.d_min = reflections.d_min
-    calculator.set_grid_cell_and_spacegroup(structure)
-    calculator.put_model_density_on_grid(structure[0])
-    atoms = structure_factors(calculator.grid, reflections)
-    # 0.7 A keeps the edge of the mask smooth at low resolution
-    solvent = empty_grid(reflections.cell, reflections.spacegroup, min(reflections.d_min / 3, 0.7))
-    gemmi.SolventMasker(gemmi.AtomicRadiiSet.Refmac).put_mask_on_float_grid(solvent, structure[0])
-    bulk = structure_factors(solvent, reflections)
-    return atoms + _K_SOLVENT * np.exp(-_B_SOLVENT * reflections.inverse_d_squared / 4) * bulk
 
 
 def density_levels(structure: gemmi.Structure, d_min: float) -> np.ndarray:
@@ -110,7 +94,3 @@ def main(arguments: list[str] | None = None) -> None:
               "solvent, averaged by crank2_unet.training.calibration.protein_statistics")
     tables = {"origin": origin, "intensity": intensity_table(structures), **level_table(structures)}
     options.output.write_text(json.dumps(tables) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Fits the prior of solvent contents and copy numbers to deposited structures.
 
-Run as ``python -m crank2_unet.training.calibration.solvent_prior index.csv solvent_prior.json``.
+Run as ``crank2-unet model solvent-prior index.csv solvent_prior.json``.
 
 A kernel density estimate in the spirit of Weichenberger & Rupp (2014) Acta Cryst. D70, 1579, whose
 own distribution is not used.  They take all structures to at least the resolution of the data,
@@ -94,7 +94,3 @@ def main(arguments: list[str] | None = None) -> None:
     lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in
              fit_index(options.index).items()]
     options.output.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-
-
-if __name__ == "__main__":
-    main()

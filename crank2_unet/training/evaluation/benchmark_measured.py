@@ -12,22 +12,29 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
+from ...crystal.filters import soften
 from ...crystal.grids import asymmetric_unit, empty_grid, resample
-from ...crystal.masks import cut_at_fraction, model_mask, soften, variance_weights
+from ...crystal.masks import cut_at_fraction, flat_mask, model_mask
+from ...crystal.model_factors import model_structure_factors
 from ...crystal.observations import PhasedData
 from ...crystal.phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_complex
 from ...crystal.reflections import Reflections
 from ...errors import InputError
-from ...files.mtz import read_anomalous, read_phased
+from ...files.mtz_input import read_anomalous, read_phased
 from ...files.output import staged, write_json
 from ...modification.cycles import modify_density
+from ...modification.region_weights import (
+    RegionWeights,
+    classical_weights,
+    fixed_weights,
+    variance_weights,
+)
 from ...network.session import SolventNet
-from ...pipeline import RegionWeights, classical_weights, fixed_weights, segment, unet_weights
+from ...pipeline import segment, unet_weights
 from ...sad.phasing import Scatterer, phase_sad
 from ...solvent.matthews import Composition
-from ..calibration.protein_statistics import model_structure_factors
 from ..parallel import run_all
-from ..preparation.prepared import PreparedStructure, flat_mask
+from ..preparation.prepared import PreparedStructure
 from .metrics import Confusion, format_table
 
 RADII = (4.0, 6.0)  # Angstrom, of the local variance
@@ -90,7 +97,7 @@ class Case:
 
     @property
     def flat(self) -> gemmi.FloatGrid:
-        """Where the true density is flat: :func:`~crank2_unet.training.preparation.prepared.flat_mask`."""
+        """Where the true density is flat: :func:`~crank2_unet.crystal.masks.flat_mask`."""
         true = to_complex(np.nan_to_num(self.data.f), self.phi_true)
         return flat_mask(self.data.reflections, true, self.truth)
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...errors import InputError
 from ...files.output import staged, write_json
-from ...network.session import ModelCard, SolventNet
+from ...network.model_card import ModelCard
+from ...network.session import SolventNet
 from ..parallel import run_all
 from ..preparation.prepared import prepared_files
 from .benchmark_measured import BLURS, METHODS, RADII, Case, compare_masks
@@ -100,7 +101,7 @@ def _fits(path: Path, errors: tuple[float, float], largest_volume: float) -> boo
 
 
 def benchmark_file(path: str, card: str, settings: dict, kept: str) -> dict:
-    """:func:`~crank2_unet.training.evaluation.benchmark_measured.compare_masks` of a prepared file, unless it is kept."""
+    """:func:`~.benchmark_measured.compare_masks` of a prepared file, unless it is kept."""
     result = Path(kept) / f"{Path(path).stem}.json"
     if result.exists():
         found = json.loads(result.read_text())

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...crystal.filters import local_deviation
 from ...crystal.grids import asymmetric_unit, density_map, resample
-from ...crystal.masks import local_deviation
 from ...files.output import staged, write_json
-from ...network.session import ModelCard, SolventNet
+from ...network.model_card import ModelCard
+from ...network.session import SolventNet
 from ...solvent.content import cutoff_for, estimate_solvent
 from ...solvent.matthews import Composition, matthews_options
 from ..parallel import run_all
@@ -91,7 +92,7 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
     Returns
     -------
     cycle, phase_error, d_min, solvent (of the true mask), masks (method -> scores, see
-    :class:`~crank2_unet.training.evaluation.metrics.Confusion`; "variance R" for each radius), flat (the same
+    :class:`~.metrics.Confusion`; "variance R" for each radius), flat (the same
     against where the true density is flat, "unet" by what density modification uses),
     solvent_content: true (of the modelled mass), estimate (of the program), matthews (its most probable
     option) and unet (the network alone), and copies: true, possible (largest number), estimate and

@@ -13,7 +13,7 @@ from .unet import PROTEIN, SOLVENT, keras
 
 
 def load_onnx_weights(model: keras.Model, path: str | Path, windows: np.ndarray) -> None:
-    """Give a network the function of an ONNX file of :func:`~crank2_unet.training.fitting.export.to_onnx`.
+    """Give a network the function of an ONNX file of :func:`~.export.to_onnx`.
 
     The file has batch normalisation folded into its convolutions.  Each normalisation here is made
     to undo itself on the given windows: its running mean and variance are those of what it sees,

@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ...network.inputs import InputSpec
-from ...network.session import ModelCard
+from ...network.model_card import ModelCard
 from ..evaluation.metrics import Confusion
-from ..preparation.prepared import WindowSource
+from ..preparation.sampling import WindowSource
 from .log import plot, read_rows, write_rows
 from .prefetch import prefetched
 from .start import load_onnx_weights
@@ -235,7 +235,7 @@ def train(config: TrainConfig, resume: bool = False, make_source: Callable = Win
     config : all settings.
     resume : continue from the checkpoint in the output folder.
     make_source : called with (folder, input specification, window, seed), returns an object with
-        ``batch(step, batch_size)`` like :class:`~crank2_unet.training.preparation.prepared.WindowSource`.
+        ``batch(step, batch_size)`` like :class:`~.sampling.WindowSource`.
 
     Returns
     -------
@@ -317,7 +317,3 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     resume = options.pop("resume")
     train(TrainConfig(**options), resume)
-
-
-if __name__ == "__main__":
-    main()

@@ -17,13 +17,15 @@ from typing import NamedTuple
 import gemmi
 import numpy as np
 
+from ...crystal.filters import soften
 from ...crystal.grids import empty_grid, like, resample
-from ...crystal.masks import cut_at_fraction, model_mask, soften, variance_weights
+from ...crystal.masks import cut_at_fraction, model_mask
 from ...crystal.observations import PhasedData
 from ...crystal.phases import map_correlation, mean_phase_error
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...modification.cycles import modify_density
+from ...modification.region_weights import variance_weights
 from ...network.session import SolventNet
 from ...pipeline import unet_weights
 from ...sad.phasing import other_hand, phase_sad

@@ -1,0 +1,158 @@
+"""MTZ files out: the input's columns and new ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from ..crystal.reflections import Reflections
+from ..errors import InputError
+from .mtz import MtzFile
+
+
+def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
+              columns: dict, title: str, keep: str | None = None) -> dict:
+    """Write the input's columns and new ones, with a row for every unique reflection.
+
+    Parameters
+    ----------
+    path : file to be written.
+    file : input whose columns are kept.
+    reflections : complete list over which the new columns run.
+    columns : label -> (MTZ column type, (n,) values; NaN = missing).
+    title : title and history line of the file.
+    keep : MTZ types of the input's columns to keep; default: all.
+
+    Returns
+    -------
+    Wanted label -> label in the file; they differ where the input had such a column already.
+    """
+    old = file.mtz
+    beyond = reflections.find(file.hkl) < 0
+    hkl = np.concatenate([reflections.hkl, file.hkl[beyond]])
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup, mtz.title = old.spacegroup, title
+    mtz.set_cell_for_all(old.cell)
+    for source in list(old.datasets)[1:]:
+        added = mtz.add_dataset(source.dataset_name)
+        added.project_name, added.crystal_name = source.project_name, source.crystal_name
+        added.wavelength, added.cell = source.wavelength, source.cell
+    if len(mtz.datasets) == 1:
+        mtz.add_dataset("crank2_unet")
+    table = [hkl.astype(float)]
+    known = set()
+    for column in list(old.columns)[3:]:
+        if keep is not None and column.type not in keep:
+            continue
+        place = min(column.dataset_id, len(mtz.datasets) - 1)
+        mtz.add_column(column.label, column.type, dataset_id=place)
+        known.add(column.label)
+        values = column.array
+        table.append(np.concatenate([reflections.spread(file.hkl, values), values[beyond]])[:, None])
+    names = {}
+    for label, (kind, values) in columns.items():
+        names[label] = _free_label(label, known)
+        known.add(names[label])
+        mtz.add_column(names[label], kind, dataset_id=len(mtz.datasets) - 1)
+        table.append(np.concatenate([values, np.full(beyond.sum(), np.nan)])[:, None])
+    mtz.set_data(np.hstack(table).astype(np.float32))
+    mtz.history = [title, *old.history]
+    mtz.sort()
+    mtz.write_to_file(str(path))
+    return names
+
+
+def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, groups: list,
+                   title: str) -> None:
+    """Write a copy of the input with new columns, and with its rows only.
+
+    The way of Clipper programs: reflections that have no row in the input are not written.
+
+    Parameters
+    ----------
+    path : file to be written; it appears when it is complete.
+    file : the input.
+    reflections : complete list over which the new columns run.
+    groups : (crystal, dataset, columns) of what belongs together; columns are label ->
+        (MTZ column type, (n,) values; NaN = missing).  A dataset that the input lacks is added.
+    title : line for the history.
+
+    Raises
+    ------
+    InputError : the input has a column of that label, or the file cannot be written.
+    """
+    mtz = gemmi.read_mtz_file(str(file.path))  # as it was, before reflections moved to the asu
+    mtz.spacegroup = file.mtz.spacegroup
+    sign, shift = _from_asu(mtz)
+    row = reflections.find(file.hkl)
+    for crystal, dataset, columns in groups:
+        taken = set(columns) & set(mtz.column_labels())
+        if taken:
+            raise InputError(f"{file.path} already has a column {min(taken)}. Choose other output "
+                             "labels, for instance with -colout.")
+        place = _dataset(mtz, crystal, dataset)
+        for label, (kind, values) in _in_setting(columns, row, sign, shift).items():
+            mtz.add_column(label, kind, dataset_id=place).array[:] = np.where(row < 0, np.nan, values)
+    mtz.history = [title, *mtz.history]
+    unfinished = Path(f"{path}.part")
+    try:
+        mtz.write_to_file(str(unfinished))
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be written ({error}).") from error
+
+
+def _dataset(mtz: gemmi.Mtz, crystal: str, dataset: str) -> int:
+    """Number of a dataset, which is added if need be."""
+    for known in mtz.datasets:
+        if (known.crystal_name, known.dataset_name) == (crystal, dataset):
+            return known.id
+    added = mtz.add_dataset(dataset)
+    added.crystal_name, added.cell = crystal, mtz.cell
+    return added.id
+
+
+def _from_asu(mtz: gemmi.Mtz) -> tuple[np.ndarray, np.ndarray]:
+    """How phases change from gemmi's asymmetric unit to the rows' own reflections.
+
+    Returns
+    -------
+    sign, shift : (n,); phi(row) = sign * (phi(asu) - shift), degrees.
+    """
+    probe = gemmi.Mtz(with_base=True)
+    probe.spacegroup = mtz.spacegroup
+    probe.set_cell_for_all(mtz.cell)
+    probe.add_dataset("probe")
+    for label in ("P0", "P90"):  # gemmi moves both; what became of them tells what it did
+        probe.add_column(label, "P")
+    hkl = mtz.make_miller_array()
+    probe.set_data(np.column_stack([hkl, np.zeros(len(hkl)), np.full(len(hkl), 90.0)]
+                                   ).astype(np.float32))
+    probe.ensure_asu()
+    shift, turned = (probe.column_with_label(label).array.astype(float) for label in ("P0", "P90"))
+    return np.sign(np.sin(np.deg2rad(turned - shift))), shift
+
+
+def _in_setting(columns: dict, row: np.ndarray, sign: np.ndarray, shift: np.ndarray) -> dict:
+    """Columns of the complete list at the rows of a file, phases and HL coefficients turned."""
+    found = {label: (kind, values[row]) for label, (kind, values) in columns.items()}
+    for label, (kind, values) in found.items():
+        if kind == "P":
+            found[label] = kind, (sign * (values - shift)) % 360.0
+    hl = [label for label, (kind, _) in found.items() if kind == "A"]
+    for order, pair in ((1, hl[:2]), (2, hl[2:])):
+        if pair:
+            x, y = (found[label][1] for label in pair)
+            turn = (x - 1j * y) * np.exp(1j * np.deg2rad(order * shift))
+            found[pair[0]], found[pair[1]] = ("A", turn.real), ("A", -sign * turn.imag)
+    return found
+
+
+def _free_label(label: str, known: set) -> str:
+    """``label``, or with the first number that makes it new."""
+    number, free = 2, label
+    while free in known:
+        free, number = f"{label}_{number}", number + 1
+    return free

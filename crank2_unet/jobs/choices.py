@@ -1,0 +1,89 @@
+"""What the user chooses: columns, content of the crystal, network, engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from ..crystal.reflections import Reflections
+from ..errors import InputError
+from ..files.coordinates import read_sites
+from ..modification.engine import EmbeddedEngine, Engine
+from ..modification.ncs_search import SITES_RADIUS
+from ..network.session import SolventNet
+from ..parrot.engine import ParrotEngine
+from ..solvent.matthews import Composition
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Column labels given by the user; None = found by type."""
+
+    fo: str | None = None
+    hl: str | None = None
+    phifom: str | None = None
+    fc: str | None = None
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Model card, device and CPU threads asked for."""
+
+    model: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+    def load(self) -> SolventNet:
+        return SolventNet.load(self.model, self.device, self.threads)
+
+    def options(self) -> list[str]:
+        """The same choice as options of the command line."""
+        model = self.model and str(Path(self.model).resolve())
+        given = {"--model": model, "--device": self.device, "--threads": self.threads}
+        return [str(part) for pair in given.items() if pair[1] is not None for part in pair]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Program that modifies density asked for.
+
+    Parameters
+    ----------
+    engine : "embedded", "parrot", or "auto": Parrot if one of the following is given.
+    parrot : path or name of the program; default: found.
+    options : for Parrot, in one string.
+    ncs_sites : coordinate file of heavy atoms, for NCS averaging by either program.
+    """
+
+    engine: str = "auto"
+    parrot: str | None = None
+    options: str = ""
+    ncs_sites: str | None = None
+
+    def find(self, choice: NetworkChoice, reflections: Reflections) -> Engine:
+        sites = read_sites(self.ncs_sites, reflections) if self.ncs_sites else None
+        about_parrot = bool(self.parrot or self.options)
+        if self.engine == "embedded" and about_parrot:
+            raise InputError("--parrot and --parrot-options are of no use with --engine embedded. "
+                             "Leave them out, or give --engine parrot.")
+        if self.engine == "parrot" or about_parrot:
+            options = self.options
+            if sites:
+                options += f" -ncs-mask-filter-radius {SITES_RADIUS} -pdbin-ha {quote(self.ncs_sites)}"
+            return ParrotEngine.find(self.parrot, options, tuple(choice.options()))
+        return EmbeddedEngine(sites)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the user knows of the crystal's content; all optional."""
+
+    sequence: str | None = None
+    residues: int | None = None
+    solvent_content: float | None = None
+
+    def composition(self) -> Composition | None:
+        if self.sequence:
+            return Composition.from_file(self.sequence)
+        return Composition.from_residues(self.residues) if self.residues else None

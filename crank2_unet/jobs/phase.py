@@ -1,0 +1,95 @@
+"""The job of the command ``phase``: SAD phases from Friedel mates and sites."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..crystal.reflections import Reflections
+from ..errors import InputError
+from ..files.coordinates import read_sites
+from ..files.mtz_input import read_anomalous
+from ..files.mtz_output import write_mtz
+from ..files.output import staged
+from ..pipeline import Progress
+from ..sad.phasing import SadResult, Scatterer, other_hand, phase_sad
+from .result import Clock, Warnings, describe_input, finish, header
+
+# free flags and anomalous data; older amplitudes and phases would make the new ones ambiguous
+_KEPT_WHEN_PHASED = "IGLKMD"
+
+
+def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, hands: str = "given",
+              colin_fpm: str | None = None, colin_ipm: str | None = None,
+              wavelength: float | None = None, cycles: int = 5, progress: Progress | None = None,
+              ) -> dict:
+    """SAD phases from Friedel mates and known sites; writes phased.mtz, sites.pdb, result.json and
+    report.html (with ``_other_hand`` in the names of the second hand), and returns the result.
+
+    Parameters
+    ----------
+    sites : coordinate file whose atoms are all taken as sites.
+    scatterer : element with f' and f'', or the element's symbol: then f' and f'' are the
+        theoretical values at ``wavelength``, by default that of the MTZ file.
+    hands : "given" or "both".
+    """
+    clock = Clock()
+    with Warnings() as warnings, staged(folder) as stage:
+        with clock.stage("read"):
+            file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
+            structure = read_sites(sites, data.reflections)
+            scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
+        reports = []
+        with clock.stage("phasing"):
+            wanted = ("given", "other") if hands == "both" else ("given",)
+            for number, hand in enumerate(wanted):
+                if hand == "other":
+                    structure, group = other_hand(structure, data.reflections.spacegroup)
+                    file.mtz.spacegroup = group
+                    turned = Reflections(data.reflections.cell, group, data.reflections.d_min)
+                    data = replace(data, reflections=turned)
+                phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
+                    _progress_of_part, progress, number, len(wanted)))
+                reports.append(_write_phased(stage, file, data.reflections, phased, hand))
+        result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
+                  "input": describe_input(mtzin, data.reflections, phased.f, labels),
+                  "scatterer": asdict(scatterer), "model": None, "device": None,
+                  "phasing": {**reports[0]["statistics"], "hands": reports}}
+        finish(stage, result, None)
+    return result
+
+
+def _progress_of_part(progress: Progress, number: int, parts: int, done: int, total: int) -> None:
+    """Progress of all parts from that within one of them."""
+    progress(number * total + done, parts * total)
+
+
+def _write_phased(stage: Path, file, reflections: Reflections, phased: SadResult, hand: str) -> dict:
+    suffix = "" if hand == "given" else "_other_hand"
+    columns = {"F": ("F", phased.f), "SIGF": ("Q", phased.sigf), "PHIB": ("P", phased.phi),
+               "FOM": ("W", phased.fom)}
+    for letter, values in zip("ABCD", phased.hl.T):
+        columns[f"HL{letter}"] = ("A", values)
+    unmeasured = ~np.isfinite(phased.f)
+    columns = {label: (kind, np.where(unmeasured, np.nan, values))
+               for label, (kind, values) in columns.items()}
+    names = write_mtz(stage / f"phased{suffix}.mtz", file, reflections, columns,
+                      f"SAD phases by crank2-unet {__version__}", keep=_KEPT_WHEN_PHASED)
+    phased.sites.spacegroup_hm = reflections.spacegroup.xhm()
+    phased.sites.write_pdb(str(stage / f"sites{suffix}.pdb"))
+    outputs = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb", "columns": names}
+    return {"hand": hand, "spacegroup": reflections.spacegroup.xhm(), "outputs": outputs,
+            "statistics": phased.statistics}
+
+
+def _scatterer(scatterer: Scatterer | str, wavelength: float | None, mtzin: str) -> Scatterer:
+    if isinstance(scatterer, Scatterer):
+        return scatterer
+    if not wavelength:
+        raise InputError(f"{mtzin} does not say the wavelength. Give --wavelength, or --f-prime "
+                         "and --f-double-prime.")
+    return Scatterer.at_wavelength(scatterer, wavelength)
