@@ -1,25 +1,30 @@
-"""The whole flow on one page: phased data -> map -> logits -> solvent content -> mask -> map.
+"""The whole flow on one page: phased data -> map -> logits -> solvent content -> masks -> map.
 
-Nothing here reads or writes files; :mod:`crank2_unet.jobs.commands` does, around these functions.
+:func:`segment` finds solvent and protein in a map; :func:`plan` chooses what density modification goes
+by, :func:`modify` does it; :func:`compare_hands` tells which of two hands is right.  Nothing here
+reads or writes files; :mod:`crank2_unet.jobs` does, around these functions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Callable
 
 import gemmi
 import numpy as np
 
 from .crystal.filters import soften
-from .crystal.grids import asymmetric_unit, density_map, structure_factors
+from .crystal.grids import asymmetric_unit
+from .crystal.maps import CrystalMap
 from .crystal.masks import cut_at_fraction
 from .crystal.observations import PhasedData
 from .crystal.phases import hl_from_phi_fom, phi_fom_from_hl
 from .modification.cycles import modify_density
-from .modification.region_weights import RegionWeights
-from .modification.sharpening import sharpened
-from .network.map_quality import MapQuality, map_features, skewness
+from .modification.engine import Engine, Modified
+from .modification.region_weights import RegionWeights, fixed_weights, variance_weights
+from .modification.sharpening import Sharpening
+from .network.map_quality import SAME_MAP, MapQuality, likeness, map_features, skewness
 from .network.segmentation import certainty, map_logits, probability, probability_with_mean
 from .network.session import SolventNet
 from .solvent.content import SolventEstimate, estimate_solvent
@@ -69,9 +74,9 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     solvent_content : fixes the solvent content, 0..1; default: estimated.
     progress : called with (windows done, windows in all).
     """
-    sharp = sharpened(data)
-    density = density_map(data.reflections, sharp.coefficients, data.reflections.d_min / 3)
-    logits = map_logits(data.reflections, sharp.coefficients, density, net, progress)
+    seen = sharpened_map(data)
+    density = seen.density
+    logits = map_logits(seen, net, progress=progress)
     options = [] if composition is None else matthews_options(
         composition, density.unit_cell, density.spacegroup, data.reflections.d_min)
     solvent = estimate_solvent(logits.solvent.array[asymmetric_unit(density)], net.card.cutoffs,
@@ -81,15 +86,66 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     return Segmentation(density, *map(probability, logits), mask, solvent, quality)
 
 
-def unet_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> RegionWeights:
+def sharpened_map(data: PhasedData) -> CrystalMap:
+    """The map of data as it is looked at."""
+    return Sharpening.of(data).sharpen(data.coefficients)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What density modification goes by.
+
+    Parameters
+    ----------
+    weights : region weights of each cycle.
+    solvent_content : 0..1.
+    found : segmentation of the starting map; None with a mask of the user's.
+    """
+
+    weights: RegionWeights
+    solvent_content: float
+    found: Segmentation | None
+
+
+def plan(data: PhasedData, mask: str | gemmi.FloatGrid, net: SolventNet | None,
+         composition: Composition | None = None, solvent_content: float | None = None) -> Plan:
+    """Choose masks and solvent content.
+
+    Parameters
+    ----------
+    data : to be modified.
+    mask : "unet", "variance" (local variance, the classical mask), or a mask, 1 = solvent, that is
+        used in every cycle and whose mean is the solvent content.
+    net : the network, which also finds the solvent content of "variance"; not needed with a mask.
+    composition, solvent_content : see :func:`segment`.
+    """
+    if isinstance(mask, gemmi.FloatGrid):
+        return Plan(fixed_weights(mask), float(mask.array.mean()), None)
+    found = segment(data, net, composition, solvent_content)
+    content = found.solvent.value
+    weights = network_weights(data, net, content) if mask == "unet" else variance_weights(data, content)
+    return Plan(weights, content, found)
+
+
+def modify(data: PhasedData, plan: Plan, engine: Engine, cycles: int, folder: Path,
+           progress: Callable[[int], None] | None = None) -> tuple[Modified, gemmi.FloatGrid]:
+    """Density modification by an engine; see :meth:`~crank2_unet.modification.engine.Engine.modify`.
+
+    Returns
+    -------
+    What the engine gives, and the mask (1 = solvent) of the last cycle.
+    """
+    modified = engine.modify(data, plan.weights, plan.solvent_content, cycles, folder, progress)
+    return modified, cut_at_fraction(modified.weights, plan.solvent_content, lowest=False)
+
+
+def network_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> RegionWeights:
     """Region weights that the network predicts anew from the map of each cycle.
 
     The solvent content stays what it was for the first map: later maps are flattened by it.
     """
-    def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
-        coefficients = structure_factors(density, data.reflections)
-        logits = map_logits(data.reflections, coefficients, density, net)
-        return region_weights(logits.flat, solvent_content)
+    def weights(current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
+        return region_weights(map_logits(current, net).flat, solvent_content)
     return weights
 
 
@@ -98,6 +154,39 @@ def region_weights(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.Flo
     solvent content.  They are softened, more so where the network is less certain."""
     flat = probability_with_mean(logits, solvent_content)
     return soften(flat, _BLUR_OF_CERTAIN if certainty(flat) >= _CERTAIN else _BLUR)
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Which of two hands is right.
+
+    Parameters
+    ----------
+    p_first : probability that the first is.
+    same_map : both are the same map with another origin, so that neither is wrong.
+    found : segmentations of both.
+    """
+
+    p_first: float
+    same_map: bool
+    found: tuple[Segmentation, Segmentation]
+
+
+def compare_hands(first: PhasedData, other: PhasedData, net: SolventNet) -> Hands:
+    """Compare the maps of one crystal phased in either hand, as they are and after some cycles of
+    density modification.
+
+    Parameters
+    ----------
+    net : its card must hold a quality model, which is fitted to the judgement.
+    """
+    found = segment(first, net), segment(other, net)
+    same = likeness(*(hand.density for hand in found)) > SAME_MAP
+    if same:
+        return Hands(0.5, True, found)
+    features = (features_of_hand(data, net, hand.solvent.value, hand.quality.features)
+                for data, hand in zip((first, other), found))
+    return Hands(net.card.quality.probability_of_hand(*features), False, found)
 
 
 def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
@@ -121,24 +210,17 @@ def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,
     reflections = data.reflections
     phi, fom = phi_fom_from_hl(data.hl, reflections.allowed_phase)
     hl = hl_from_phi_fom(phi, fom, reflections.allowed_phase)
-    modified = modify_density(replace(data, hl=hl), unet_weights(data, net, solvent_content),
+    modified = modify_density(replace(data, hl=hl), network_weights(data, net, solvent_content),
                               _HAND_CYCLES, held_back=0)
     last = modified.cycles[-1]
     seen = replace(data, coefficients=np.where(data.known, modified.next_coefficients, 0))
     return {**first, "fom": last.fom, "gamma": last.gamma, "f_correlation": last.f_correlation,
-            "modified_skewness": skewness(sharpened_map(seen))}
-
-
-def sharpened_map(data: PhasedData, even: bool = False) -> gemmi.FloatGrid:
-    """The map that is looked at; ``even`` as in :func:`~.sharpening.sharpened`."""
-    r = data.reflections
-    return density_map(r, sharpened(data, even).coefficients, r.d_min / 3)
+            "modified_skewness": skewness(sharpened_map(seen).density)}
 
 
 def features_of_map(data: PhasedData, net: SolventNet) -> tuple[dict[str, float], gemmi.FloatGrid]:
     """Features of the sharpened map (:func:`~.map_quality.map_features`) and its logits of
     P(solvent)."""
-    r, sharp = data.reflections, sharpened(data).coefficients
-    density = density_map(r, sharp, r.d_min / 3)
-    logits = map_logits(r, sharp, density, net).solvent
-    return map_features(density, logits), logits
+    seen = sharpened_map(data)
+    logits = map_logits(seen, net).solvent
+    return map_features(seen.density, logits), logits

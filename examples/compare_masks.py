@@ -20,9 +20,9 @@ from crank2_unet.crystal.phases import map_correlation, mean_phase_error, phi_fo
 from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.jobs.phase import run_phase
 from crank2_unet.modification.cycles import modify_density
-from crank2_unet.modification.region_weights import classical_weights, fixed_weights
+from crank2_unet.modification.region_weights import fixed_weights, variance_weights
 from crank2_unet.network.session import SolventNet
-from crank2_unet.pipeline import segment, unet_weights
+from crank2_unet.pipeline import network_weights, segment
 from crank2_unet.solvent.matthews import Composition
 
 HERE = Path(__file__).parent
@@ -39,8 +39,8 @@ def main(cycles: int = 10) -> None:
     found = segment(data, net, Composition.from_file(HERE / "sequence.fasta"))
     content = found.solvent.value
     print(f"solvent content {content:.3f} ({found.solvent.rule})")
-    masks = {"network": unet_weights(data, net, content),
-             "local variance": classical_weights(data, content),
+    masks = {"network": network_weights(data, net, content),
+             "local variance": variance_weights(data, content),
              "true model": fixed_weights(soften(model_mask(model, found.density), 1.0))}
 
     def show(name: str, phi: np.ndarray, fom: np.ndarray) -> None:

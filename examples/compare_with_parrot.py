@@ -23,7 +23,6 @@ import gemmi
 import numpy as np
 
 from crank2_unet.crystal.filters import soften
-from crank2_unet.crystal.grids import density_map
 from crank2_unet.crystal.masks import model_mask
 from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.observations import PhasedData
@@ -31,7 +30,7 @@ from crank2_unet.crystal.phases import map_correlation, mean_phase_error, phi_fo
 from crank2_unet.files.maps import write_map
 from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.network.session import SolventNet
-from crank2_unet.pipeline import unet_weights
+from crank2_unet.pipeline import network_weights, sharpened_map
 
 OURS = [sys.executable, "-m", "crank2_unet.unet_parrot"]
 COLUMNS = ["-colin-fo", "F,SIGF", "-colin-hl", "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"]
@@ -57,14 +56,14 @@ def compare(folder: Path, d_min: float, cparrot: str | None, cycles: int, work: 
     data = read_phased(folder / "data.mtz", COLUMNS[1], COLUMNS[3], d_min=d_min).data
     reflections, model = data.reflections, gemmi.read_structure(str(folder / "model.pdb.gz"))
     true_phi = np.rad2deg(np.angle(model_structure_factors(model, reflections)))
-    grid = density_map(reflections, data.coefficients, reflections.d_min / 3)
-    true_mask = soften(model_mask(model, grid), 1.0)
+    true_mask = soften(model_mask(model, data.map.density), 1.0)
     solvent = float(true_mask.array.mean())
     common = ["-mtzin", str(folder / "data.mtz"), *COLUMNS, "-resolution", str(d_min),
               "-solvent-content", f"{solvent:.3f}"]
     print(f"{folder.name:20s} {'':9s} {'start':12s} {_quality(data, data.hl, true_phi)}")
     write_map(true_mask, work / "true.ccp4")
-    write_map(unet_weights(data, SolventNet.load(device="cpu"), solvent)(grid, 1), work / "unet.ccp4")
+    by_network = network_weights(data, SolventNet.load(device="cpu"), solvent)
+    write_map(by_network(sharpened_map(data), 1), work / "unet.ccp4")
     patched = cparrot and "-mskin" in subprocess.run([cparrot], capture_output=True, text=True).stdout
     seconds = {}
     for mask in ("own", "variance", "true", "unet"):

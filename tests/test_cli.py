@@ -192,7 +192,7 @@ def test_full_disk_leaves_no_file(phased, tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "mask.ccp4")
 
-    monkeypatch.setattr("crank2_unet.jobs.commands.write_map", full)
+    monkeypatch.setattr("crank2_unet.jobs.segment.write_map", full)
     assert main(["segment", str(phased), "-o", str(tmp_path / "out")]) == 1
     assert "No space left" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
@@ -200,7 +200,7 @@ def test_full_disk_leaves_no_file(phased, tmp_path, capsys, monkeypatch):
 
 def test_help_is_quick_and_light():
     """Help needs no heavy library, and every command has its own."""
-    code = ("import sys; from crank2_unet.cli.commands import main\n"
+    code = ("import sys; from crank2_unet.cli.main import main\n"
             "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
             "assert not {'numpy', 'tensorflow', 'onnxruntime', 'gemmi'} & set(sys.modules)")
     for command in ([], ["segment"], ["dm"], ["phase"], ["mask-server"], ["mask-client"],

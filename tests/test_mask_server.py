@@ -16,7 +16,7 @@ from blob import blob, noisy, without
 from crank2_unet.crystal.grids import density_map, like
 from crank2_unet.errors import InputError
 from crank2_unet.files.maps import read_map, write_map
-from crank2_unet.modification.sharpening import fall_off_u, isotropic, scaled
+from crank2_unet.modification.sharpening import Sharpening
 from crank2_unet.parrot.mask_client import VARIABLE
 from crank2_unet.parrot.mask_server import CLIENT_COMMAND, mask_writer, serving
 from crank2_unet.pipeline import sharpened_map
@@ -41,8 +41,8 @@ def ask(variables, *arguments, folder=None):
                           cwd=folder, timeout=60)
 
 
-def positive(density, cycle):
-    return like(density, (density.array > 0) * cycle / 10)
+def positive(current, cycle):
+    return like(current.density, (current.density.array > 0) * cycle / 10)
 
 
 def test_mask_of_a_map(data, tmp_path):
@@ -54,7 +54,7 @@ def test_mask_of_a_map(data, tmp_path):
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700  # for its owner only
     assert got.returncode == 0 and got.stdout == got.stderr == ""
     assert {file.name for file in tmp_path.iterdir()} == {"a map.ccp4", "a mask.ccp4"}
-    density, mask = sharpened_map(data), read_map(tmp_path / "a mask.ccp4")
+    density, mask = sharpened_map(data).density, read_map(tmp_path / "a mask.ccp4")
     clear = np.abs(density.array) > 1e-3 * density.array.std()
     assert np.array_equal(mask.array[clear] > 0, density.array[clear] > 0)
     assert mask.array.max() == pytest.approx(0.3)
@@ -65,9 +65,9 @@ def test_mask_does_not_see_filled_in_reflections(data, tmp_path):
     """They come from the last mask and would give it back."""
     seen = []
 
-    def weights(density, cycle):
-        seen.append(density.array.copy())
-        return like(density, np.zeros(density.shape))
+    def weights(current, cycle):
+        seen.append(current.density.array.copy())
+        return like(current.density, np.zeros(current.density.shape))
     filled = data.coefficients + np.where(data.known, 0, 50.0)
     with serving(mask_writer(data, weights)) as variables:
         for coefficients in (data.coefficients, filled):
@@ -81,26 +81,27 @@ def test_mask_does_not_see_filled_in_reflections(data, tmp_path):
 @pytest.mark.parametrize("command", [[], ["cparrot", "-anisotropy-correction"]])
 def test_maps_are_looked_at_sharpened(data, tmp_path, command):
     """As the network learnt them, whether or not Parrot has taken out the anisotropy."""
-    u, seen = fall_off_u(data), []
+    sharpening, seen = Sharpening.of(data), []
 
-    def weights(density, cycle):
-        seen.append(density.array.copy())
-        return positive(density, cycle)
-    even = u - isotropic(u) if command else np.zeros((3, 3))
-    path = map_of(data, scaled(data, even).coefficients, tmp_path / "map.ccp4")
+    def weights(current, cycle):
+        seen.append(current.density.array.copy())
+        return positive(current, cycle)
+    uneven = sharpening.u - sharpening.isotropic.u
+    taken_out = Sharpening(data.reflections, uneven if command else np.zeros((3, 3)))
+    path = map_of(data, taken_out.apply(data).coefficients, tmp_path / "map.ccp4")
     with serving(mask_writer(data, weights, command)) as variables:
         assert ask(variables, path, tmp_path / "mask.ccp4", 1).returncode == 0
-    assert np.abs(u - isotropic(u)).max() > 1e-3  # or there is nothing to see
-    assert np.allclose(seen[0], sharpened_map(data).array, atol=1e-3 * seen[0].std())
+    assert np.abs(uneven).max() > 1e-3  # or there is nothing to see
+    assert np.allclose(seen[0], sharpened_map(data).density.array, atol=1e-3 * seen[0].std())
 
 
 def test_errors_go_to_the_client_and_the_server_goes_on(data, tmp_path):
-    def weights(density, cycle):
+    def weights(current, cycle):
         if cycle == 1:
             raise InputError("the first\nwent wrong")
         if cycle == 2:
             raise ZeroDivisionError("a bug")
-        return positive(density, cycle)
+        return positive(current, cycle)
     path, mask = map_of(data, data.coefficients, tmp_path / "map.ccp4"), tmp_path / "mask.ccp4"
     other, _, _ = noisy(blob("P 1"))
     foreign = map_of(other, other.coefficients, tmp_path / "other.ccp4")
@@ -122,8 +123,8 @@ def test_errors_go_to_the_client_and_the_server_goes_on(data, tmp_path):
 
 def test_several_servers_do_not_collide(data, tmp_path):
     path = map_of(data, data.coefficients, tmp_path / "map.ccp4")
-    with serving(mask_writer(data, lambda d, c: like(d, np.full(d.shape, 0.25)))) as one, \
-            serving(mask_writer(data, lambda d, c: like(d, np.full(d.shape, 0.75)))) as two:
+    with serving(mask_writer(data, lambda m, c: like(m.density, np.full(m.density.shape, 0.25)))) as one, \
+            serving(mask_writer(data, lambda m, c: like(m.density, np.full(m.density.shape, 0.75)))) as two:
         for variables, value in ((one, 0.25), (two, 0.75), (one, 0.25)):
             assert ask(variables, path, tmp_path / "mask.ccp4", 1).returncode == 0
             assert read_map(tmp_path / "mask.ccp4").array.max() == value

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import gemmi
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from crank2_unet.crystal.filters import local_deviation, soften
 from crank2_unet.crystal.grids import density_map, empty_grid, like, orbits
 from crank2_unet.crystal.masks import cut_at_fraction, model_mask
 from crank2_unet.errors import InputError
-from crank2_unet.modification.region_weights import variance_weights
+from crank2_unet.modification.region_weights import VarianceWeights
 
 
 def random_map(symbol, spacing=3.0):
@@ -148,7 +150,7 @@ def test_model_mask_leaves_out_waters_and_refuses_a_model_without_polymer():
 
 
 def test_variance_weights_are_soft_with_the_solvent_content_as_mean():
-    grid = random_map("P 21 21 21", 1.5)
-    weights = variance_weights(0.6, radius=5.0, blur=1.0)(grid, 1)
+    current = SimpleNamespace(density=random_map("P 21 21 21", 1.5))
+    weights = VarianceWeights(0.6, radius=5.0, blur=1.0)(current, 1)
     assert weights.array.mean() == pytest.approx(0.6, abs=0.01)
     assert 0 < np.median(np.abs(weights.array - 0.5)) < 0.5

@@ -15,8 +15,8 @@ from crank2_unet.errors import InputError
 from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.modification import cycles as modification
 from crank2_unet.modification.cycles import modify_density, modify_map
-from crank2_unet.modification.region_weights import deviation_radius, variance_weights
-from crank2_unet.modification.sharpening import fall_off, scaled
+from crank2_unet.modification.region_weights import VarianceWeights, deviation_radius
+from crank2_unet.modification.sharpening import Sharpening
 
 
 def constant(mask):
@@ -62,12 +62,12 @@ def test_result_is_consistent_and_its_statistics_are_plain_numbers(case):
 
 def test_the_fall_off_of_the_data_changes_no_phase_and_stays_in_the_result(case):
     data, truth, mask = case
-    u = np.diag([0.2, 0.2, 0.2])
-    faded = scaled(data, -u)  # every lattice has this symmetry
+    u = np.diag([0.2, 0.2, 0.2])  # every lattice has this symmetry
+    faded = Sharpening(data.reflections, -u).apply(data)
     one, two = (modify_density(d, constant(soften(mask, 0.7)), 2) for d in (data, faded))
     assert phase_difference(one.phi, two.phi).max() < 0.1
     assert np.allclose(one.fom, two.fom, atol=1e-3)
-    factor = fall_off(data.reflections, u)
+    factor = Sharpening(data.reflections, u).fall_off
     for values in ("coefficients", "modified", "next_coefficients"):
         first, second = getattr(one, values) * factor, getattr(two, values)
         assert np.allclose(first, second, atol=1e-3 * np.abs(first).max())
@@ -176,7 +176,7 @@ def test_real_sad_phases(shared_data, name, content, least_classical, least_true
     truth = model_structure_factors(model, reflections)
     density = density_map(reflections, data.coefficients, reflections.d_min / 3)
     radius = deviation_radius(phi_fom_from_hl(data.hl, reflections.allowed_phase)[1].mean())
-    for least, weights in ((least_classical, variance_weights(content, radius)),
+    for least, weights in ((least_classical, VarianceWeights(content, radius)),
                            (least_true, constant(soften(model_mask(model, density), 1.0)))):
         out = modify_density(data, weights, 5)
         f = np.nan_to_num(data.f)

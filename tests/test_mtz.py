@@ -7,7 +7,9 @@ from crystals import crystal, random_coefficients
 
 from crank2_unet.crystal.phases import hl_from_phi_fom, phase_difference
 from crank2_unet.errors import InputError
-from crank2_unet.files import mtz
+from crank2_unet.files.mtz import MtzFile
+from crank2_unet.files.mtz_input import read_anomalous, read_phased
+from crank2_unet.files.mtz_output import append_columns, write_mtz
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def hendrickson(hl, suffix=""):
 def test_columns_are_found_by_type(phased, tmp_path):
     reflections, true, f, hl = phased
     path = write(tmp_path / "a.mtz", reflections, {**amplitudes(f, "FNAT"), **hendrickson(hl, "x")})
-    got = mtz.read_phased(path)
+    got = read_phased(path)
     assert got.labels == {"fo": "FNAT,SIGFNAT", "hl": "HLAx,HLBx,HLCx,HLDx"}
     assert np.allclose(got.data.f, f, equal_nan=True, rtol=1e-5)
     known = np.isfinite(f)
@@ -62,7 +64,7 @@ def test_phase_and_fom_in_either_order(phased, tmp_path):
     for number, extra in enumerate(({"PHIB": ("P", phi), "FOM": ("W", fom)},
                                     {"FOM": ("W", fom), "PHIB": ("P", phi)})):
         path = write(tmp_path / f"{number}.mtz", reflections, {**amplitudes(f), **extra})
-        got = mtz.read_phased(path)
+        got = read_phased(path)
         assert got.labels["phifom"] == "PHIB,FOM"
         assert np.allclose(np.abs(got.data.coefficients), 0.7 * np.nan_to_num(f), rtol=2e-3)
 
@@ -72,14 +74,14 @@ def test_map_coefficients_come_first_for_a_mask_only(phased, tmp_path):
     path = write(tmp_path / "a.mtz", reflections, {
         **amplitudes(f), **hendrickson(hl), "FWT": ("F", np.abs(true)),
         "PHWT": ("P", np.rad2deg(np.angle(true)))})
-    got = mtz.read_phased(path, need_phases=False)
+    got = read_phased(path, need_phases=False)
     assert got.labels == {"fc": "FWT,PHWT", "fo": "F,SIGF"}  # these tell the fall-off
     assert np.allclose(got.data.coefficients, true, rtol=1e-4, atol=1e-3)
     assert np.allclose(got.data.f, f, rtol=1e-4, equal_nan=True)
-    named = mtz.read_phased(path, colin_fo="F,SIGF", colin_fc="FWT,PHWT", need_phases=False)
+    named = read_phased(path, colin_fo="F,SIGF", colin_fc="FWT,PHWT", need_phases=False)
     assert named.labels == got.labels
-    assert mtz.read_phased(path).labels == {"fo": "F,SIGF", "hl": "HLA,HLB,HLC,HLD"}
-    both = mtz.read_phased(path, colin_fc="/*/*/[FWT,PHWT]")
+    assert read_phased(path).labels == {"fo": "F,SIGF", "hl": "HLA,HLB,HLC,HLD"}
+    both = read_phased(path, colin_fc="/*/*/[FWT,PHWT]")
     assert both.labels["fc"] == "FWT,PHWT" and np.any(both.data.hl)
     assert np.allclose(both.data.coefficients, true, rtol=1e-4, atol=1e-3)
 
@@ -90,7 +92,7 @@ def test_a_map_without_its_own_amplitudes(phased, tmp_path, sets):
     columns = {f"{kind}_{n}": column for n in range(sets) for kind, column in amplitudes(f).items()}
     path = write(tmp_path / "a.mtz", reflections, {
         **columns, "FWT": ("F", np.abs(true)), "PHWT": ("P", np.rad2deg(np.angle(true)))})
-    got = mtz.read_phased(path, need_phases=False)
+    got = read_phased(path, need_phases=False)
     assert got.labels == {"fc": "FWT,PHWT"} and np.isnan(got.data.f).all()
     assert np.allclose(got.data.coefficients, true, rtol=1e-4, atol=1e-3)
 
@@ -101,14 +103,14 @@ def test_a_map_that_reaches_beyond_its_amplitudes_is_read_as_far_as_it_goes(phas
     path = write(tmp_path / "a.mtz", reflections, {
         **amplitudes(np.where(far, np.nan, f)), "FWT": ("F", np.abs(true)),
         "PHWT": ("P", np.rad2deg(np.angle(true)))})
-    got = mtz.read_phased(path, need_phases=False)
+    got = read_phased(path, need_phases=False)
     assert len(got.data.f) == len(f) and np.isnan(got.data.f[far]).all()
 
 
 def test_clipper_stem(phased, tmp_path):
     reflections, _, f, hl = phased
     columns = {**amplitudes(f), **{f"parrot.ABCD.{x}": ("A", v) for x, v in zip("ABCD", hl.T)}}
-    got = mtz.read_phased(write(tmp_path / "a.mtz", reflections, columns), colin_hl="/*/*/parrot")
+    got = read_phased(write(tmp_path / "a.mtz", reflections, columns), colin_hl="/*/*/parrot")
     assert got.labels["hl"].startswith("parrot.ABCD.A,")
 
 
@@ -122,7 +124,7 @@ def test_rows_outside_the_asymmetric_unit_are_moved(phased, tmp_path):
     data[::2, [6, 8]] *= -1
     file.set_data(data)
     file.write_to_file(str(path))
-    got = mtz.read_phased(path)
+    got = read_phased(path)
     assert np.allclose(got.data.hl, np.where(np.isfinite(f)[:, None], hl, 0), atol=1e-4)
 
 
@@ -131,8 +133,8 @@ def test_several_candidates_are_listed(phased, tmp_path):
     path = write(tmp_path / "a.mtz", reflections,
                  {**amplitudes(f), **hendrickson(hl), **hendrickson(hl, "_B")})
     with pytest.raises(InputError, match=r"2 sets of Hend.*HLA,HLB,HLC,HLD and HLA_B.*--colin-hl"):
-        mtz.read_phased(path)
-    assert mtz.read_phased(path, colin_hl="HLA_B,HLB_B,HLC_B,HLD_B").labels["hl"].startswith("HLA_B")
+        read_phased(path)
+    assert read_phased(path, colin_hl="HLA_B,HLB_B,HLC_B,HLD_B").labels["hl"].startswith("HLA_B")
 
 
 @pytest.mark.parametrize("arguments, said", [
@@ -145,7 +147,7 @@ def test_wrong_labels(phased, tmp_path, arguments, said):
     reflections, _, f, hl = phased
     path = write(tmp_path / "a.mtz", reflections, {**amplitudes(f), **hendrickson(hl)})
     with pytest.raises(InputError, match=said):
-        mtz.read_phased(path, **arguments)
+        read_phased(path, **arguments)
 
 
 @pytest.mark.parametrize("make, said", [
@@ -158,7 +160,7 @@ def test_wrong_labels(phased, tmp_path, arguments, said):
 def test_useless_columns_are_refused(phased, tmp_path, make, said):
     reflections, _, f, hl = phased
     with pytest.raises(InputError, match=said):
-        mtz.read_phased(write(tmp_path / "a.mtz", reflections, make(f, hl)))
+        read_phased(write(tmp_path / "a.mtz", reflections, make(f, hl)))
 
 
 def test_damaged_files_are_refused(phased, tmp_path):
@@ -170,9 +172,9 @@ def test_damaged_files_are_refused(phased, tmp_path):
         path = tmp_path / f"{name}.mtz"
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=name):
-            mtz.read_phased(path)
+            read_phased(path)
     with pytest.raises(InputError, match="absent.mtz"):
-        mtz.read_phased(tmp_path / "absent.mtz")
+        read_phased(tmp_path / "absent.mtz")
 
 
 def test_unknown_space_group_and_duplicates_are_refused(phased, tmp_path):
@@ -182,13 +184,13 @@ def test_unknown_space_group_and_duplicates_are_refused(phased, tmp_path):
     assert content.count(b"'P 1 21 1'") == 1
     path.write_bytes(content.replace(b"'P 1 21 1'", b"'Q 7 77 7'"))
     with pytest.raises(InputError, match="unknown space group"):
-        mtz.read_phased(path)
+        read_phased(path)
     path.write_bytes(content)
     file = gemmi.read_mtz_file(str(path))
     file.set_data(np.vstack([file.array, file.array[:3]]))
     file.write_to_file(str(path))
     with pytest.raises(InputError, match="several rows for one"):
-        mtz.read_phased(path)
+        read_phased(path)
 
 
 def test_mates_from_amplitudes_and_intensities_agree(phased, tmp_path):
@@ -197,18 +199,18 @@ def test_mates_from_amplitudes_and_intensities_agree(phased, tmp_path):
     path = write(tmp_path / "f.mtz", reflections, {
         "F(+)": ("G", f), "SIGF(+)": ("L", 0.01 * f),
         "F(-)": ("G", minus), "SIGF(-)": ("L", 0.01 * minus)})
-    _, data, labels = mtz.read_anomalous(path)
+    _, data, labels = read_anomalous(path)
     assert labels == {"fpm": "F(+),SIGF(+),F(-),SIGF(-)"} and data.wavelength is None
     assert np.isnan(data.f_minus[reflections.centric]).all()
     path = write(tmp_path / "i.mtz", reflections, {
         "I(+)": ("K", f**2), "SIGI(+)": ("M", 0.02 * f**2),
         "I(-)": ("K", minus**2), "SIGI(-)": ("M", 0.02 * minus**2)})
-    _, converted, labels = mtz.read_anomalous(path)
+    _, converted, labels = read_anomalous(path)
     assert "ipm" in labels
     assert np.allclose(converted.f_plus, data.f_plus, rtol=0.01, equal_nan=True)
     assert np.allclose(converted.f_minus, data.f_minus, rtol=0.01, equal_nan=True)
     with pytest.raises(InputError, match="neither"):
-        mtz.read_anomalous(write(tmp_path / "n.mtz", reflections, amplitudes(f)))
+        read_anomalous(write(tmp_path / "n.mtz", reflections, amplitudes(f)))
 
 
 def test_output_keeps_the_input_and_adds_rows(phased, tmp_path):
@@ -220,16 +222,16 @@ def test_output_keeps_the_input_and_adds_rows(phased, tmp_path):
     file = gemmi.read_mtz_file(str(path))
     file.set_data(np.array(file.array)[some])
     file.write_to_file(str(path))
-    given = mtz.read_phased(path)
-    names = mtz.write_mtz(tmp_path / "out.mtz", given.file, given.data.reflections, {
+    given = read_phased(path)
+    names = write_mtz(tmp_path / "out.mtz", given.file, given.data.reflections, {
         "FWT": ("F", np.abs(true)), "PHWT": ("P", np.rad2deg(np.angle(true)))}, "test")
     assert names == {"FWT": "FWT_2", "PHWT": "PHWT_2"}
     out = gemmi.read_mtz_file(str(tmp_path / "out.mtz"))
     assert out.column_labels() == given.file.mtz.column_labels() + ["FWT_2", "PHWT_2"]
     assert out.nreflections == len(reflections)
-    again = mtz.read_phased(tmp_path / "out.mtz", colin_fc="FWT_2,PHWT_2", need_phases=False)
+    again = read_phased(tmp_path / "out.mtz", colin_fc="FWT_2,PHWT_2", need_phases=False)
     assert np.allclose(again.data.coefficients, true, rtol=1e-4, atol=1e-3)
-    kept = mtz.read_phased(tmp_path / "out.mtz")
+    kept = read_phased(tmp_path / "out.mtz")
     assert np.allclose(kept.data.f, given.data.f, equal_nan=True)
     assert np.allclose(kept.data.hl, given.data.hl)
 
@@ -241,7 +243,7 @@ def test_setting_of_the_space_group_is_kept(symbol, tmp_path):
     true = random_coefficients(reflections)
     path = write(tmp_path / "a.mtz", reflections, {
         "F": ("F", np.abs(true)), "PHI": ("P", np.rad2deg(np.angle(true)))})
-    data = mtz.read_phased(path, need_phases=False).data
+    data = read_phased(path, need_phases=False).data
     assert data.reflections.spacegroup.xhm() == symbol
     assert np.array_equal(data.reflections.hkl, reflections.hkl)
     assert np.allclose(data.coefficients, true, atol=1e-3)
@@ -262,10 +264,10 @@ def test_appended_columns_follow_the_rows_wherever_their_indices_are(tmp_path, p
     other.set_data(unique.copy())
     assert np.mean(reflections.find(unique[:, :3]) < 0) > 0.5
     other.write_to_file(str(tmp_path / "elsewhere.mtz"))
-    file = mtz.MtzFile(tmp_path / "elsewhere.mtz")
+    file = MtzFile(tmp_path / "elsewhere.mtz")
     new = {"FN": ("F", np.abs(true)), "PN": ("P", phi)}
     groups = [("new_crystal", "new_set", new), ("new_crystal", "new_set", hendrickson(hl, "N"))]
-    mtz.append_columns(tmp_path / "out.mtz", file, reflections, groups, "test")
+    append_columns(tmp_path / "out.mtz", file, reflections, groups, "test")
     out = gemmi.read_mtz_file(str(tmp_path / "out.mtz"))
     assert np.array_equal(out.make_miller_array(), unique[:, :3].astype(int))
     values = {c.label: c.array for c in out.columns}
@@ -273,7 +275,7 @@ def test_appended_columns_follow_the_rows_wherever_their_indices_are(tmp_path, p
     assert phase_difference(values["PN"], values["PHIC"]).max() < 0.01
     assert out.dataset(out.column_with_label("PN").dataset_id).crystal_name == "new_crystal"
     # HL coefficients turn with the phase: read again they are the same over the asymmetric unit
-    back = mtz.MtzFile(tmp_path / "out.mtz")
+    back = MtzFile(tmp_path / "out.mtz")
     again = np.stack([back.column(f"HL{x}N") for x in "ABCD"], axis=1)
     assert np.allclose(reflections.spread(back.hkl, again), hl, atol=1e-3)
 
@@ -287,8 +289,8 @@ def reflections_of(rows, reflections):
 
 def test_columns_that_exist_are_not_written_twice(tmp_path, phased):
     reflections, true, f, _ = phased
-    file = mtz.MtzFile(write(tmp_path / "in.mtz", reflections, amplitudes(f)))
+    file = MtzFile(write(tmp_path / "in.mtz", reflections, amplitudes(f)))
     with pytest.raises(InputError, match="already has a column F"):
-        mtz.append_columns(tmp_path / "out.mtz", file, reflections,
+        append_columns(tmp_path / "out.mtz", file, reflections,
                            [("a", "b", {"F": ("F", np.abs(true))})], "test")
     assert not list(tmp_path.glob("out*"))

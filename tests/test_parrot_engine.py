@@ -23,6 +23,7 @@ from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_comp
 from crank2_unet.errors import InputError, ProgramError
 from crank2_unet.files.maps import read_map, write_map
 from crank2_unet.files.mtz_input import read_phased
+from crank2_unet.modification.region_weights import fixed_weights, variance_weights
 from crank2_unet.parrot.engine import ParrotEngine, checked_options
 from crank2_unet.parrot.runs import pair, read_output, write_input
 from crank2_unet.pipeline import sharpened_map
@@ -49,7 +50,12 @@ def inputs(case, tmp_path):
 
 
 def modify(engine, case, masks, cycles, folder):
+    """With region weights, a fixed mask, or None: the engine's own by local variance."""
     data, truth, mask = case
+    if masks is None:
+        masks = variance_weights(data, float(mask.array.mean()))
+    elif not callable(masks):
+        masks = fixed_weights(masks)
     folder.mkdir(exist_ok=True)
     return engine.modify(data, masks, float(mask.array.mean()), cycles, folder)
 
@@ -90,8 +96,8 @@ def test_chained_runs_start_from_the_experiment_and_from_the_last_map(case, stan
     data, truth, mask = case
     seen = []
 
-    def masks(density, cycle):
-        seen.append(density)
+    def masks(current, cycle):
+        seen.append(current.density)
         return like(mask, np.roll(mask.array, cycle, axis=0))
     result = modify(ParrotEngine.find(str(stand_in())), case, masks, 3, tmp_path / "o")
     runs = commands(tmp_path / "o")
@@ -109,7 +115,7 @@ def test_chained_runs_start_from_the_experiment_and_from_the_last_map(case, stan
                                               colin_fc=pair("FC", n)).data.coefficients, 0)
              for n in (1, 2, 3)]
     for density, coefficients in zip(seen, known):
-        expected = sharpened_map(replace(data, coefficients=coefficients))
+        expected = sharpened_map(replace(data, coefficients=coefficients)).density
         assert np.abs(density.array - expected.array).max() < 1e-3 * expected.array.std()
     filled = read_phased(tmp_path / "o" / "parrot_input.mtz", colin_fc=pair("FC", 3)).data
     assert np.abs(filled.coefficients[~data.known]).max() > 0

@@ -198,11 +198,11 @@ def test_later_maps_can_be_made_with_the_masks_of_a_network(collection, monkeypa
     asked = []
 
     def weights(data, net, content):
-        def found(density, cycle):
+        def found(current, cycle):
             asked.append((net, content, cycle))
-            return soften(cut_at_fraction(local_deviation(density, 4.0), content), 1.0)
+            return soften(cut_at_fraction(local_deviation(current.density, 4.0), content), 1.0)
         return found
-    monkeypatch.setattr("crank2_unet.training.preparation.prepare.unet_weights", weights)
+    monkeypatch.setattr("crank2_unet.training.preparation.prepare.network_weights", weights)
     row, path = row_of(collection, "aaaa"), collection / "aaaa.cif.gz"
     arrays = prepare_structure(row, path, variant=1, seed=1, later_cycles=2, net="net")
     assert len(asked) == arrays["map_cycle"].sum()

@@ -9,6 +9,7 @@ from crystals import SETTINGS, crystal, random_coefficients
 
 from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import asymmetric_unit, density_map, empty_grid, like, resample
+from crank2_unet.crystal.maps import CrystalMap
 from crank2_unet.network.inputs import InputSpec, input_maps, normalise, sample_window
 from crank2_unet.network.segmentation import certainty, map_logits, probability, probability_with_mean
 from crank2_unet.network.windows import Stitcher, blend_weights, plan_windows
@@ -34,7 +35,7 @@ def test_echo_gives_the_map_back_in_every_setting(symbol):
     coefficients = random_coefficients(reflections)
     grid = density_map(reflections, coefficients, 1.2)
     expected = normalise(density_map(reflections, coefficients, 5.0 / 3), 100.0)
-    got, negative = map_logits(reflections, coefficients, grid, EchoNet(0.8))
+    got, negative = map_logits(CrystalMap(reflections, coefficients), EchoNet(0.8), grid)
     assert np.allclose(negative.array, -got.array, atol=1e-4)
     # three linear interpolations dampen the map a little; any shift would lower the correlation
     assert np.corrcoef(got.array.ravel(), resample(expected, grid).array.ravel())[0, 1] > 0.985
@@ -88,7 +89,8 @@ def test_normalisation_ignores_heavy_atoms():
 def test_input_is_independent_of_the_scale_of_the_map():
     reflections = crystal("C 1 2 1", 2.0)
     coefficients = random_coefficients(reflections)
-    one, many = (input_maps(reflections, k * coefficients, InputSpec()) for k in (1.0, 500.0))
+    one, many = (input_maps(CrystalMap(reflections, k * coefficients), InputSpec())
+                 for k in (1.0, 500.0))
     assert len(one) == 2
     for a, b in zip(one, many):
         assert np.allclose(a.array, b.array, atol=2e-4)

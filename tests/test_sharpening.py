@@ -4,7 +4,7 @@ from crystals import crystal, random_coefficients
 
 from crank2_unet.crystal.observations import PhasedData
 from crank2_unet.modification.protein_statistics import log_mean_intensity
-from crank2_unet.modification.sharpening import fall_off, fall_off_u, scaled, sharpened, sharpened_b
+from crank2_unet.modification.sharpening import Sharpening, sharpened_b
 
 
 def fading(symbol, u, d_min=2.2):
@@ -13,7 +13,7 @@ def fading(symbol, u, d_min=2.2):
     s2 = reflections.inverse_d_squared
     usual = np.exp(log_mean_intensity(s2) / 2 - sharpened_b(d_min) * s2 / 4)
     truth = random_coefficients(reflections) * np.sqrt(reflections.epsilon)
-    f = np.abs(truth) * usual * fall_off(reflections, u)
+    f = np.abs(truth) * usual * Sharpening(reflections, u).fall_off
     f[::13] = np.nan
     return PhasedData(reflections, f, 0.05 * f, np.ones((len(f), 4)), np.nan_to_num(f) + 0j)
 
@@ -26,11 +26,11 @@ def fading(symbol, u, d_min=2.2):
     ("P 21 21 21", np.diag([-0.05, -0.02, -0.05])),
 ])
 def test_the_fall_off_is_found(symbol, u):
-    assert np.allclose(fall_off_u(fading(symbol, u)), u, atol=0.02)
+    assert np.allclose(Sharpening.of(fading(symbol, u)).u, u, atol=0.02)
 
 
 def test_it_obeys_the_symmetry():
-    found = fall_off_u(fading("P 61 2 2", np.diag([0.0, 0.05, 0.1])))
+    found = Sharpening.of(fading("P 61 2 2", np.diag([0.0, 0.05, 0.1]))).u
     assert np.allclose(found[:2, :2], found[0, 0] * np.eye(2), atol=1e-9)
     assert np.allclose(found[2, :2], 0, atol=1e-9)
 
@@ -38,22 +38,25 @@ def test_it_obeys_the_symmetry():
 def test_scaling_undoes_it_and_leaves_the_phases():
     u = np.diag([0.0, 0.10, 0.04])
     data = fading("P 21 21 21", u)
-    even = scaled(data, u)
-    assert np.allclose(even.f * fall_off(data.reflections, u), data.f, equal_nan=True)
+    sharpening = Sharpening(data.reflections, u)
+    even = sharpening.apply(data)
+    assert np.allclose(even.f * sharpening.fall_off, data.f, equal_nan=True)
+    assert np.allclose(sharpening.undo(even.coefficients), data.coefficients)
+    assert np.array_equal(sharpening.sharpen(data.coefficients).coefficients, even.coefficients)
     assert np.allclose(even.f / even.sigf, data.f / data.sigf, equal_nan=True)
     assert np.array_equal(even.hl, data.hl)
 
 
 def test_what_is_sharp_stays_as_it_is():
-    sharp = sharpened(fading("P 21 21 21", np.diag([0.3, 0.4, 0.2])))
-    assert np.abs(fall_off_u(sharp)).max() < 1e-3
+    data = fading("P 21 21 21", np.diag([0.3, 0.4, 0.2]))
+    assert np.abs(Sharpening.of(Sharpening.of(data).apply(data)).u).max() < 1e-3
 
 
 @pytest.mark.parametrize("d_min, measured", [(4.6, 1.0), (2.5, 0.0), (2.5, 0.02)])
 def test_data_that_cannot_tell_are_left_alone(d_min, measured):
     data = fading("P 21 21 21", np.diag([0.3, 0.4, 0.2]), d_min)
     data.f[np.random.default_rng(1).random(len(data.f)) >= measured] = np.nan
-    assert np.array_equal(fall_off_u(data), np.zeros((3, 3)))
+    assert np.array_equal(Sharpening.of(data).u, np.zeros((3, 3)))
 
 
 def test_only_maps_that_can_show_atoms_are_very_sharp():

@@ -20,8 +20,8 @@ from crank2_unet.errors import ModelError
 from crank2_unet.files.maps import read_map, write_map
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.region_weights import fixed_weights
-from crank2_unet.modification.sharpening import fall_off_u, isotropic, scaled
-from crank2_unet.unet_parrot import job as parrot_job
+from crank2_unet.modification.sharpening import Sharpening
+from crank2_unet.network.session import SolventNet
 from crank2_unet.unet_parrot.__main__ import main
 
 # what Crank2 2.0.345 looks for in the log of Parrot
@@ -189,8 +189,9 @@ def test_the_map_for_the_command_has_the_fall_off_that_it_has_in_parrot(case, pa
     status, _, errors = parrot("-mskin", "mask.ccp4", "-mask-command", "touch mask.ccp4; true",
                                "-cycles", "1", "-mtzout", "fall-off.mtz", "-colin-fc", "FW,PW", *words)
     assert status == 0, errors
-    u = fall_off_u(data)
-    expected = scaled(data, u - isotropic(u)) if words else data
+    sharpening = Sharpening.of(data)
+    uneven = Sharpening(data.reflections, sharpening.u - sharpening.isotropic.u)
+    expected = uneven.apply(data) if words else data
     found = structure_factors(read_map(folder / "fall-off-current.map"), data.reflections)
     assert np.allclose(found, expected.coefficients, atol=1e-3 * np.abs(found).max())
 
@@ -244,7 +245,7 @@ def test_values_that_are_no_weights_are_refused(case, parrot):
 def test_without_the_network_local_variance_takes_over_aloud(parrot, monkeypatch):
     def refuse(*_):
         raise ModelError("No ONNX Runtime here.")
-    monkeypatch.setattr(parrot_job.SolventNet, "load", refuse)
+    monkeypatch.setattr(SolventNet, "load", refuse)
     status, log, errors = parrot("-cycles", "1", "-mtzout", "fallback.mtz")
     assert status == 0 and "Mask: local variance" in log
     assert errors.count("WARNING") == 1 and "No ONNX Runtime here." in errors
@@ -255,7 +256,7 @@ def test_without_the_network_local_variance_takes_over_aloud(parrot, monkeypatch
 def test_the_network_is_not_loaded_for_nothing(parrot, monkeypatch):
     def fail(*_):
         raise AssertionError("loaded")
-    monkeypatch.setattr(parrot_job.SolventNet, "load", fail)
+    monkeypatch.setattr(SolventNet, "load", fail)
     for words in (["-colin-fmsk", "FW,PW"], ["-mskin", "mask.ccp4"], ["-pdbin", "model.pdb"]):
         assert parrot("-cycles", "1", "-mtzout", "light.mtz", *words)[0] == 0
 

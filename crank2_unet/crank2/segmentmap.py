@@ -9,9 +9,10 @@ import json
 import os
 from importlib import import_module
 
-from .. import __version__
-from .activation import activate, choose_parrot
-from .option import REFERENCE
+# absolute: Crank2 executes this file under a name of its own
+from crank2_unet import __version__
+from crank2_unet.crank2.activation import activate, choose_parrot
+from crank2_unet.crank2.option import REFERENCE
 
 _CRANK2 = __name__.rpartition("processes.")[0]
 activate(import_module(_CRANK2 + "parse"))  # where this file was reached without the import hook

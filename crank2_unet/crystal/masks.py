@@ -1,6 +1,6 @@
-"""Solvent masks without a network: by local deviation of a map, from a model, cut and softened.
+"""Solvent masks without a network: cut at a fraction, from a model, of flat density.
 
-In every mask 1 is solvent.  Convolutions run over the periodic cell by FFT and hold for any cell.
+In every mask 1 is solvent.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from .filters import local_deviation
 from .grids import asymmetric_unit, density_map, like, orbits, resample
+from .maps import standard_spacing
 from .reflections import Reflections
 
 
@@ -91,7 +92,8 @@ def flat_mask(reflections: Reflections, true: np.ndarray, solvent: gemmi.FloatGr
     solvent : true solvent mask, 1 = solvent.
     """
     limit = max(reflections.d_min, _FLAT_LIMIT)
-    density = density_map(reflections, np.where(reflections.d >= limit, true, 0), limit / 3)
+    cut = np.where(reflections.d >= limit, true, 0)
+    density = density_map(reflections, cut, standard_spacing(limit))
     # the peaks of heavy atoms would reach into the solvent
     density = like(density, np.clip(density.array, *np.quantile(density.array, _MODERATE)))
     deviation = resample(local_deviation(density, _FLAT_RADIUS), solvent)

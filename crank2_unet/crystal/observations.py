@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .maps import CrystalMap
 from .reflections import Reflections
 
 
@@ -26,6 +27,11 @@ class PhasedData:
     sigf: np.ndarray
     hl: np.ndarray
     coefficients: np.ndarray
+
+    @property
+    def map(self) -> CrystalMap:
+        """The starting map."""
+        return CrystalMap(self.reflections, self.coefficients)
 
     @property
     def known(self) -> np.ndarray:

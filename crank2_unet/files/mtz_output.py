@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import gemmi
 import numpy as np
 
+from .. import __version__
+from ..crystal.phases import angle_degrees
 from ..crystal.reflections import Reflections
 from ..errors import InputError
 from .mtz import MtzFile
+from .mtz_input import Input
+
+
+class Phased(Protocol):
+    """A map with phase probabilities, of n reflections, such as density modification gives.
+
+    Parameters
+    ----------
+    coefficients : (n,) complex, of the map.
+    fom : (n,) figures of merit.
+    hl : (n, 4) Hendrickson-Lattman coefficients.
+    """
+
+    coefficients: np.ndarray
+    fom: np.ndarray
+    hl: np.ndarray
+
+
+def write_phased(path: str | Path, given: Input, phased: Phased) -> dict:
+    """Write the input's columns with FWT, PHWT, FOM and HLA to HLD; returns as :func:`write_mtz`."""
+    columns = {"FWT": ("F", np.abs(phased.coefficients)),
+               "PHWT": ("P", angle_degrees(phased.coefficients)), "FOM": ("W", phased.fom)}
+    return write_mtz(path, given.file, given.data.reflections, columns | hl_columns(phased.hl),
+                     f"Density modification by crank2-unet {__version__}")
+
+
+def hl_columns(hl: np.ndarray) -> dict:
+    """Hendrickson-Lattman coefficients (n, 4) as columns HLA to HLD for :func:`write_mtz`."""
+    return {f"HL{letter}": ("A", values) for letter, values in zip("ABCD", hl.T)}
 
 
 def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-
-from .. import __version__
-from ..crystal.grids import density_map
-from ..crystal.masks import cut_at_fraction
-from ..crystal.phases import angle_degrees
+from ..crystal.maps import CrystalMap
 from ..errors import InputError
 from ..files.maps import read_mask, write_map
 from ..files.mtz_input import Input, read_phased
-from ..files.mtz_output import write_mtz
+from ..files.mtz_output import write_phased
 from ..files.output import staged
-from ..modification.engine import Modified
-from ..pipeline import Progress, segment, unet_weights
+from ..network.session import SolventNet
+from ..pipeline import Plan, Progress, modify, plan
 from ..report.page import ReportMaps
+from ..solvent.matthews import Composition
 from .choices import Columns, Content, EngineChoice, NetworkChoice
 from .result import Clock, Warnings, common, describe_mask, finish, judge
 
@@ -51,41 +45,30 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             own = mask in ("unet", "variance")
             file_mask = None if own else read_mask(mask, given.data.reflections)
             net = choice.load() if file_mask is None else None
-        entries = {}
+            composition = content.composition() if own else None
         with clock.stage("network"):
-            if file_mask is not None:
-                masks = file_mask
-                entries["solvent_content"] = {"value": float(file_mask.array.mean()), "rule": "file"}
-            else:
-                composition = content.composition()
-                found = segment(given.data, net, composition, content.solvent_content)
-                entries |= judge(found, given, net, composition)
-                entries["solvent_content"] = found.solvent.to_json()
-                entries["mask"] = describe_mask(found)
-                masks = unet_weights(given.data, net, found.solvent.value) if mask == "unet" else None
-        solvent_content = entries["solvent_content"]["value"]
+            by = plan(given.data, mask if own else file_mask, net, composition,
+                      content.solvent_content)
+            entries = _describe_plan(by, given, net, composition)
         with clock.stage("modification"):
-            modified = program.modify(given.data, masks, solvent_content, cycles, stage,
-                                      progress and (lambda cycle: progress(cycle, cycles)))
+            modified, solvent = modify(given.data, by, program, cycles, stage,
+                                       progress and (lambda cycle: progress(cycle, cycles)))
         with clock.stage("write"):
-            names = _write_modified(stage / "dm.mtz", given, modified)
-            solvent = cut_at_fraction(modified.weights, solvent_content, lowest=False)
+            names = write_phased(stage / "dm.mtz", given, modified)
             write_map(solvent, stage / "mask.ccp4")
         outputs = {"mtz": "dm.mtz", "mask": "mask.ccp4", **modified.files, "columns": names}
         result = common("dm", given, net, clock, warnings, outputs) | entries | {
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
             "mask_source": mask, "cycles": modified.cycles}
-        density = density_map(given.data.reflections, modified.coefficients,
-                              given.data.reflections.d_min / 3)
-        finish(stage, result, ReportMaps(density, None if net is None else modified.weights,
-                                          solvent))
+        density = CrystalMap(given.data.reflections, modified.coefficients).density
+        finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))
     return result
 
 
-def _write_modified(path: Path, given: Input, modified: Modified) -> dict:
-    columns = {"FWT": ("F", np.abs(modified.coefficients)),
-               "PHWT": ("P", angle_degrees(modified.coefficients)), "FOM": ("W", modified.fom)}
-    for letter, values in zip("ABCD", modified.hl.T):
-        columns[f"HL{letter}"] = ("A", values)
-    return write_mtz(path, given.file, given.data.reflections, columns,
-                     f"Density modification by crank2-unet {__version__}")
+def _describe_plan(by: Plan, given: Input, net: SolventNet | None, composition: Composition | None,
+                   ) -> dict:
+    """Entries of the result on mask and solvent content that density modification starts with."""
+    if by.found is None:
+        return {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
+    return {**judge(by.found, given, net, composition),
+            "solvent_content": by.found.solvent.to_json(), "mask": describe_mask(by.found)}

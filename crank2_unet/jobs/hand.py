@@ -10,8 +10,7 @@ from ..crystal.reflections import enantiomorph
 from ..errors import InputError, ModelError
 from ..files.mtz_input import Input, read_phased
 from ..files.output import staged, write_json
-from ..network.map_quality import SAME_MAP, likeness
-from ..pipeline import Segmentation, features_of_hand, segment
+from ..pipeline import Segmentation, compare_hands
 from ..report.page import ReportMaps, draw_sections, write_report
 from .choices import Columns, NetworkChoice
 from .result import Clock, Warnings, common, judge
@@ -48,21 +47,16 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
                 raise ModelError(f"Model {net.card.name} {net.card.version} has not learnt to tell "
                                  "hands apart. Use the packaged model, or complete the card with "
                                  "'crank2-unet model quality'.")
-        with clock.stage("network"):
-            found = [segment(hand.data, net) for hand in given]
         with clock.stage("modification"):
-            same = likeness(*(segmented.density for segmented in found)) > SAME_MAP
-            p_first = 0.5 if same else net.card.quality.probability_of_hand(*(
-                features_of_hand(hand.data, net, segmented.solvent.value, segmented.quality.features)
-                for hand, segmented in zip(given, found)))
-            if same:
-                _log.warning("Both files hold the same map, with another origin: the sites are "
-                             "centrosymmetric, so that neither hand is wrong. Use either.")
-        probabilities = (p_first, 1 - p_first)
+            compared = compare_hands(*(hand.data for hand in given), net)
+        if compared.same_map:
+            _log.warning("Both files hold the same map, with another origin: the sites are "
+                         "centrosymmetric, so that neither hand is wrong. Use either.")
+        found, probabilities = compared.found, (compared.p_first, 1 - compared.p_first)
         best = int(np.argmax(probabilities))
         judgement = judge(found[best], given[best], net, None)
         result = common("hand", given[best], net, clock, warnings, {}) | judgement | {
-            "best": best + 1, "same_map": same,
+            "best": best + 1, "same_map": compared.same_map,
             "hands": [_describe(*hand) for hand in zip(given, found, probabilities)]}
         write_json(result, stage / "result.json")
         maps = ReportMaps(found[best].density, found[best].probability, found[best].mask)

@@ -13,7 +13,7 @@ from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..files.coordinates import read_sites
 from ..files.mtz_input import read_anomalous
-from ..files.mtz_output import write_mtz
+from ..files.mtz_output import hl_columns, write_mtz
 from ..files.output import staged
 from ..pipeline import Progress
 from ..sad.phasing import SadResult, Scatterer, other_hand, phase_sad
@@ -54,7 +54,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     data = replace(data, reflections=turned)
                 phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
                     _progress_of_part, progress, number, len(wanted)))
-                reports.append(_write_phased(stage, file, data.reflections, phased, hand))
+                reports.append(_write_hand(stage, file, data.reflections, phased, hand))
         result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
                   "input": describe_input(mtzin, data.reflections, phased.f, labels),
                   "scatterer": asdict(scatterer), "model": None, "device": None,
@@ -68,12 +68,10 @@ def _progress_of_part(progress: Progress, number: int, parts: int, done: int, to
     progress(number * total + done, parts * total)
 
 
-def _write_phased(stage: Path, file, reflections: Reflections, phased: SadResult, hand: str) -> dict:
+def _write_hand(stage: Path, file, reflections: Reflections, phased: SadResult, hand: str) -> dict:
     suffix = "" if hand == "given" else "_other_hand"
     columns = {"F": ("F", phased.f), "SIGF": ("Q", phased.sigf), "PHIB": ("P", phased.phi),
-               "FOM": ("W", phased.fom)}
-    for letter, values in zip("ABCD", phased.hl.T):
-        columns[f"HL{letter}"] = ("A", values)
+               "FOM": ("W", phased.fom), **hl_columns(phased.hl)}
     unmeasured = ~np.isfinite(phased.f)
     columns = {label: (kind, np.where(unmeasured, np.nan, values))
                for label, (kind, values) in columns.items()}

@@ -8,7 +8,7 @@ import subprocess
 from ..errors import ProgramError
 from ..files.mtz_input import read_phased
 from ..parrot.mask_server import mask_writer, serving
-from ..pipeline import segment, unet_weights
+from ..pipeline import network_weights, segment
 from .choices import Columns, Content, NetworkChoice
 from .result import judge
 
@@ -34,7 +34,7 @@ def run_mask_server(mtzin: str, command: list[str], columns: Columns = Columns()
     net, composition = choice.load(), content.composition()
     found = segment(given.data, net, composition, content.solvent_content)
     judge(found, given, net, composition)
-    weights = unet_weights(given.data, net, found.solvent.value)
+    weights = network_weights(given.data, net, found.solvent.value)
     with serving(mask_writer(given.data, weights, command)) as variables:
         try:
             return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode

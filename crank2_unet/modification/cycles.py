@@ -13,20 +13,19 @@ from typing import Callable
 import gemmi
 import numpy as np
 
-from ..crystal.grids import asymmetric_unit, density_map, like, orbits, structure_factors
+from ..crystal.grids import asymmetric_unit, like, orbits, structure_factors
+from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
 from ..crystal.phases import map_correlation, phase_difference
 from ..errors import InputError
 from .ncs import NcsSums
 from .protein_statistics import protein_levels
-from .sharpening import fall_off, fall_off_u, scaled
+from .region_weights import RegionWeights
+from .sharpening import Sharpening
 from .weighting import Weighted, combine
 
-RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
 Averager = Callable[[gemmi.FloatGrid, int], NcsSums]
 
-# Shannon rate 1.5: the grid of a map to d_min has spacing d_min/3
-_POINTS_PER_D_MIN = 3.0
 # Least share of the variance in the protein that is taken as signal, where the protein is hardly
 # more varied than the solvent, and as noise, where the solvent is already flat.
 _MIN_SHARE = 0.02
@@ -102,7 +101,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                    ) -> ModificationResult:
     """Improve phases by what is known of solvent and protein density.
 
-    All cycles work on sharpened amplitudes (:mod:`~crank2_unet.modification.sharpening`); the result has the
+    All cycles work on sharpened amplitudes (:mod:`~.sharpening`); the result has the
     fall-off of the data.
 
     Each cycle starts from the map that :func:`~.weighting.combine` makes for it.  Poor maps
@@ -110,16 +109,18 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     of it is made, which ends on the way between them.
 
     Beside the map runs a second one, the control, with the same weights but without some of the
-    amplitudes, which tell how far the agreement of amplitudes and modified map can be trusted.
+    amplitudes, which tell how far the agreement of amplitudes and modified map can be trusted.  The
+    idea is that of the bias parameter beta of Skubak & Pannu (2011, Acta Cryst. D67, 345-354), which
+    is found by cross-validation, too; here it is a distribution over the share of sigma-A that
+    overfitting leaves, by likelihood in each cycle, and the map keeps all its amplitudes.
 
     Parameters
     ----------
     data : amplitudes, experimental phase probabilities (used anew in each cycle), starting map.
-    region_weights : gives P(solvent) in [0, 1] on the grid of the current, sharpened map from that
-        map and the number of the cycle.  It sees the map without the reflections that are neither
-        measured nor in the starting map: what the modification filled in there is mostly the last
-        mask, and masks that see it confirm themselves until the phases are lost (seen on 5xfd, which
-        has no data beyond 9.5 A).
+    region_weights : see :data:`~.region_weights.RegionWeights`.  They are found in the map without
+        the reflections that are neither measured nor in the starting map: what the modification
+        filled in there is mostly the last mask, and masks that see it confirm themselves until the
+        phases are lost (seen on 5xfd, which has no data beyond 9.5 A).
     cycles : number of cycles, at least 1.
     progress : called with the statistics of each cycle.
     averager : sums over copies of the molecule, for instance
@@ -134,23 +135,25 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         raise InputError(f"The number of cycles is {cycles}; it must be at least 1.")
     if not np.any(data.coefficients):
         raise InputError("The starting map is empty: all its coefficients are zero.")
-    u = fall_off_u(data)
-    data, fading = scaled(data, u), fall_off(data.reflections, u)
+    sharpening = Sharpening.of(data)
+    data = sharpening.apply(data)
     main = _Sequence(data, averager)
     control = _Sequence(data, averager, _some(data, held_back)) if held_back else None
     statistics = []
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
-        density, previous_phi = main.density(), main.phi
-        weights = region_weights(main.seen(density), cycle)
-        trust = control.modify(control.density(), weights, cycle).trust if control else 1.0
-        weighted = main.modify(density, weights, cycle, trust)
+        previous_phi = main.phi
+        weights = region_weights(main.seen, cycle)
+        trust = control.modify(weights, cycle).trust if control else 1.0
+        weighted = main.modify(weights, cycle, trust)
         statistics.append(_statistics(data, previous_phi, weights, main.gamma, weighted, cycle,
                                       started))
         if progress:
             progress(statistics[-1])
-    return ModificationResult(weighted.filled * fading, weighted.phi, weighted.fom, weighted.hl,
-                              weights, statistics, main.coefficients * fading, main.modified * fading)
+    filled, further, modified = map(sharpening.undo, (
+        weighted.filled, main.map.coefficients, main.modified))
+    return ModificationResult(filled, weighted.phi, weighted.fom, weighted.hl, weights, statistics,
+                              further, modified)
 
 
 def _some(data: PhasedData, share: float) -> np.ndarray:
@@ -172,35 +175,29 @@ class _Sequence:
                  held_back: np.ndarray | None = None):
         self._data, self._averager, self._held_back = data, averager, held_back
         start = data.coefficients if held_back is None else np.where(held_back, 0, data.coefficients)
-        self.coefficients, self.phi = start, np.rad2deg(np.angle(start))
+        self.map, self.phi = CrystalMap(data.reflections, start), np.rad2deg(np.angle(start))
         self._step = np.zeros_like(start)
 
-    def density(self) -> gemmi.FloatGrid:
-        """The map."""
-        return self._map(self.coefficients)
-
-    def seen(self, density: gemmi.FloatGrid) -> gemmi.FloatGrid:
-        """The map, already made as ``density``, without what modification has filled in."""
+    @property
+    def seen(self) -> CrystalMap:
+        """The map without what modification has filled in."""
         known = self._data.known
-        return density if known.all() else self._map(np.where(known, self.coefficients, 0))
+        return self.map if known.all() else CrystalMap(
+            self._data.reflections, np.where(known, self.map.coefficients, 0))
 
-    def modify(self, density: gemmi.FloatGrid, weights: gemmi.FloatGrid, cycle: int,
-               trust: float = 1.0) -> Weighted:
-        """One cycle from ``density``, after which the map is that of the next."""
+    def modify(self, weights: gemmi.FloatGrid, cycle: int, trust: float = 1.0) -> Weighted:
+        """One cycle, after which the map is that of the next."""
         reflections = self._data.reflections
-        ncs = self._averager(density, cycle) if self._averager else None
-        flattened, self.gamma = modify_map(density, weights, reflections.d_min, ncs)
+        ncs = self._averager(self.map.density, cycle) if self._averager else None
+        flattened, self.gamma = modify_map(self.map.density, weights, reflections.d_min, ncs)
         self.modified = structure_factors(flattened, reflections)
         weighted = combine(self._data, self.modified, trust, self._held_back)
-        before, self._step = self._step, weighted.extrinsic - self.coefficients
+        before, self._step = self._step, weighted.extrinsic - self.map.coefficients
         if map_correlation(before, self._step, reflections.multiplicity) < _BACK:
             self._step = self._step / 2
-        self.coefficients, self.phi = self.coefficients + self._step, weighted.phi
+        self.map = CrystalMap(reflections, self.map.coefficients + self._step)
+        self.phi = weighted.phi
         return weighted
-
-    def _map(self, coefficients: np.ndarray) -> gemmi.FloatGrid:
-        reflections = self._data.reflections
-        return density_map(reflections, coefficients, reflections.d_min / _POINTS_PER_D_MIN)
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,

@@ -8,22 +8,18 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable, Protocol, Union
+from typing import Callable, Protocol
 
 import gemmi
 import numpy as np
 
-from ..crystal.grids import density_map
 from ..crystal.observations import PhasedData
 from .cycles import modify_density
 from .ncs import NcsAverager
 from .ncs_search import SITES_RADIUS, operators_from_sites
-from .region_weights import RegionWeights, classical_weights, fixed_weights
+from .region_weights import RegionWeights
 
 _log = logging.getLogger(__name__)
-
-# renewed in every cycle, the same in every cycle, or those that the engine finds by local variance
-Masks = Union[RegionWeights, gemmi.FloatGrid, None]
 
 
 @dataclass(frozen=True)
@@ -55,15 +51,17 @@ class Engine(Protocol):
 
     name: str
 
-    def modify(self, data: PhasedData, masks: Masks, solvent_content: float, cycles: int,
+    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float, cycles: int,
                folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
         """Improve phases.
 
         Parameters
         ----------
         data : amplitudes, experimental phases, starting map.
-        masks : see ``Masks`` above.
-        solvent_content : fraction of the cell, for masks by local variance and to cut others.
+        weights : region weights.  An engine that does better by itself with those of a known kind
+            (:class:`~.region_weights.FixedWeights`, :class:`~.region_weights.VarianceWeights`)
+            may.
+        solvent_content : fraction of the cell.
         cycles : number of cycles, at least 1.
         folder : for files that the engine needs or leaves.
         progress : called with the number of each cycle that is done.
@@ -82,11 +80,8 @@ class EmbeddedEngine:
     ncs_sites: gemmi.Structure | None = None
     name = "embedded"
 
-    def modify(self, data: PhasedData, masks: Masks, solvent_content: float, cycles: int,
+    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float, cycles: int,
                folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
-        if masks is None:
-            masks = classical_weights(data, solvent_content)
-        weights = masks if callable(masks) else fixed_weights(masks)
         averager = None if self.ncs_sites is None else self._averager(data)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
@@ -97,7 +92,7 @@ class EmbeddedEngine:
                         [asdict(cycle) for cycle in found.cycles], how)
 
     def _averager(self, data: PhasedData) -> NcsAverager:
-        density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
+        density = data.map.density
         operators = operators_from_sites(self.ncs_sites, density)
         if not operators:
             _log.warning("No non-crystallographic symmetry was found from the sites: the map is not "

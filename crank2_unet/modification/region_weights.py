@@ -1,7 +1,11 @@
-"""Region weights: P(solvent) at every point of the map of a cycle, by which it is modified."""
+"""Region weights: P(solvent) at every point of the map of a cycle, by which it is modified.
+
+Those of the network are made by :func:`crank2_unet.pipeline.network_weights`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Callable
 
 import gemmi
@@ -9,9 +13,50 @@ import numpy as np
 
 from ..crystal.filters import local_deviation, soften
 from ..crystal.grids import resample
+from ..crystal.maps import CrystalMap
 from ..crystal.masks import cut_at_fraction
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl
+
+# from the current map, sharpened, and the number of the cycle, counted from 1: weights in [0, 1] on
+# the grid of the density of that map
+RegionWeights = Callable[[CrystalMap, int], gemmi.FloatGrid]
+
+
+@dataclass(frozen=True, eq=False)
+class FixedWeights:
+    """The same region weights in every cycle.
+
+    Parameters
+    ----------
+    mask : weights in [0, 1] on any grid of the crystal, 1 = solvent.
+    """
+
+    mask: gemmi.FloatGrid
+
+    def __call__(self, current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
+        return resample(self.mask, current.density)
+
+
+@dataclass(frozen=True)
+class VarianceWeights:
+    """The classical solvent mask, by local variance, softened.
+
+    Parameters
+    ----------
+    solvent_content : fraction of the cell, in [0, 1].
+    radius : of the sphere for the local deviation, Angstrom; see :func:`deviation_radius`.
+    blur : standard deviation of the Gaussian that softens the mask, Angstrom; 2 A was better
+        than 1 or 3 A for most of the maps of :func:`deviation_radius`.
+    """
+
+    solvent_content: float
+    radius: float = 4.0
+    blur: float = 2.0
+
+    def __call__(self, current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
+        deviation = local_deviation(current.density, self.radius)
+        return soften(cut_at_fraction(deviation, self.solvent_content), self.blur)
 
 
 def deviation_radius(fom: float) -> float:
@@ -24,37 +69,12 @@ def deviation_radius(fom: float) -> float:
     return float(np.interp(fom, [0.1, 0.3], [6.0, 4.0]))
 
 
-def variance_weights(solvent_content: float, radius: float = 4.0, blur: float = 2.0,
-                     ) -> Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]:
-    """The classical solvent mask as region weights for density modification.
-
-    Parameters
-    ----------
-    solvent_content : fraction of the cell, in [0, 1].
-    radius : of the sphere for the local deviation, Angstrom; see :func:`deviation_radius`.
-    blur : standard deviation of the Gaussian that softens the mask, Angstrom; 2 A was better
-        than 1 or 3 A for most of the maps of :func:`deviation_radius`.
-
-    Returns
-    -------
-    Function of the current map and the cycle number that gives solvent weights in [0, 1].
-    """
-    def weights(grid: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
-        return soften(cut_at_fraction(local_deviation(grid, radius), solvent_content), blur)
-    return weights
+def fixed_weights(mask: gemmi.FloatGrid) -> RegionWeights:
+    """The same region weights in every cycle, from a mask (1 = solvent) on any grid of the crystal."""
+    return FixedWeights(mask)
 
 
-RegionWeights = Callable[[gemmi.FloatGrid, int], gemmi.FloatGrid]
-
-
-def classical_weights(data: PhasedData, solvent_content: float) -> RegionWeights:
+def variance_weights(data: PhasedData, solvent_content: float) -> RegionWeights:
     """Region weights by local variance, with the radius that suits the figure of merit."""
     _, fom = phi_fom_from_hl(data.hl, data.reflections.allowed_phase)
-    return variance_weights(solvent_content, deviation_radius(fom[np.isfinite(data.f)].mean()))
-
-
-def fixed_weights(mask: gemmi.FloatGrid) -> RegionWeights:
-    """The same region weights in every cycle, from a mask on any grid of the crystal."""
-    def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
-        return resample(mask, density)
-    return weights
+    return VarianceWeights(solvent_content, deviation_radius(fom[np.isfinite(data.f)].mean()))

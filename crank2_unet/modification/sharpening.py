@@ -8,10 +8,12 @@ reflections by resolution alone, takes them for weak structure factors there.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
 from ..crystal.reflections import Reflections
 from .protein_statistics import log_mean_intensity
@@ -34,9 +36,53 @@ def sharpened_b(d_min: float) -> float:
     return _SHARP + _SOFTER * max(0.0, d_min - _ATOMIC)
 
 
-def fall_off_u(data: PhasedData) -> np.ndarray:
-    """Displacement U, (3, 3) in Angstrom^2, by which amplitudes fall off more than those of a protein
-    of :func:`sharpened_b`: as exp(-2 pi^2 s.U.s), s in orthogonal coordinates.
+@dataclass(frozen=True, eq=False)
+class Sharpening:
+    """The fall-off of the amplitudes of a crystal, which is taken out of data and put back into maps.
+
+    Parameters
+    ----------
+    reflections : complete list of n reflections.
+    u : displacement U, (3, 3) in Angstrom^2, by which amplitudes fall off more than those of a
+        protein of :func:`sharpened_b`: as exp(-2 pi^2 s.U.s), s in orthogonal coordinates.
+    """
+
+    reflections: Reflections
+    u: np.ndarray
+
+    @classmethod
+    def of(cls, data: PhasedData) -> Sharpening:
+        """That of the amplitudes of data; see :func:`_displacement`."""
+        return cls(data.reflections, _displacement(data))
+
+    @property
+    def isotropic(self) -> Sharpening:
+        """Without anisotropy."""
+        return Sharpening(self.reflections, np.trace(self.u) / 3 * np.eye(3))
+
+    @cached_property
+    def fall_off(self) -> np.ndarray:
+        """exp(-2 pi^2 s.U.s) of each reflection, (n,)."""
+        s = _reciprocal(self.reflections)
+        return np.exp(-2 * np.pi**2 * np.einsum("ni,ij,nj->n", s, self.u, s))
+
+    def apply(self, data: PhasedData) -> PhasedData:
+        """Data whose amplitudes and map are sharpened; phase probabilities stay."""
+        factor = 1 / self.fall_off
+        return replace(data, f=data.f * factor, sigf=data.sigf * factor,
+                       coefficients=data.coefficients * factor)
+
+    def sharpen(self, coefficients: np.ndarray) -> CrystalMap:
+        """The sharpened map of coefficients, (n,) complex."""
+        return CrystalMap(self.reflections, coefficients / self.fall_off)
+
+    def undo(self, coefficients: np.ndarray) -> np.ndarray:
+        """Coefficients, (n,) complex, of a sharpened map with the fall-off of the data."""
+        return coefficients * self.fall_off
+
+
+def _displacement(data: PhasedData) -> np.ndarray:
+    """The U of :class:`Sharpening`, (3, 3) in Angstrom^2, by maximum likelihood.
 
     Intensities are taken as exponentially distributed (Wilson, 1949, Acta Cryst. 2, 318-321) about
     those of resting atoms (:func:`~.protein_statistics.log_mean_intensity`) times an anisotropic
@@ -61,35 +107,6 @@ def fall_off_u(data: PhasedData) -> np.ndarray:
                                  design.T @ (weight * residual))
     u = np.einsum("k,kij->ij", found[1:], basis)
     return u - sharpened_b(r.d_min) / _B * np.eye(3)
-
-
-def sharpened(data: PhasedData, even: bool = False) -> PhasedData:
-    """Amplitudes and map with the fall-off of a protein of :func:`sharpened_b`.
-
-    Parameters
-    ----------
-    even : the map has no anisotropy left, though the amplitudes may have.
-    """
-    u = fall_off_u(data)
-    return scaled(data, isotropic(u) if even else u)
-
-
-def isotropic(u: np.ndarray) -> np.ndarray:
-    """``u``, (3, 3), without anisotropy."""
-    return np.trace(u) / 3 * np.eye(3)
-
-
-def scaled(data: PhasedData, u: np.ndarray) -> PhasedData:
-    """Amplitudes and map without the fall-off ``u``; phase probabilities stay."""
-    factor = 1 / fall_off(data.reflections, u)
-    return replace(data, f=data.f * factor, sigf=data.sigf * factor,
-                   coefficients=data.coefficients * factor)
-
-
-def fall_off(reflections: Reflections, u: np.ndarray) -> np.ndarray:
-    """exp(-2 pi^2 s.U.s) of each reflection, (n,); ``u`` is (3, 3), Angstrom^2."""
-    s = _reciprocal(reflections)
-    return np.exp(-2 * np.pi**2 * np.einsum("ni,ij,nj->n", s, u, s))
 
 
 def _reciprocal(r: Reflections) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..crystal.filters import local_deviation
 from ..crystal.grids import asymmetric_unit, density_map, like
-from ..crystal.reflections import Reflections
+from ..crystal.maps import CrystalMap, standard_spacing
 
 # raise it when the same map and settings give other values: older networks are then refused
 REVISION = 1
@@ -55,14 +55,12 @@ def normalise(density: gemmi.FloatGrid, clip: float) -> gemmi.FloatGrid:
     return like(density, np.clip(density.array / max(unit, 1e-30), -clip, clip))
 
 
-def input_maps(reflections: Reflections, coefficients: np.ndarray, spec: InputSpec,
-               ) -> list[gemmi.FloatGrid]:
+def input_maps(seen: CrystalMap, spec: InputSpec) -> list[gemmi.FloatGrid]:
     """The network's input channels as maps over the cell.
 
     Parameters
     ----------
-    reflections : complete list of n reflections.
-    coefficients : (n,) complex map coefficients on any scale.
+    seen : the map, on any scale.
     spec : see :class:`InputSpec`.
 
     Returns
@@ -70,18 +68,16 @@ def input_maps(reflections: Reflections, coefficients: np.ndarray, spec: InputSp
     Normalised density cut at 2 * spacing and, if asked for, the local deviation of the uncut one.
     Each map has its own grid.
     """
-    # a third of d_min keeps linear interpolation between grid points harmless
-    limit = 2.0 * spec.spacing
-    whole = None
-    if spec.deviation_radius > 0 or reflections.d_min >= limit:
-        whole = normalise(density_map(reflections, coefficients, reflections.d_min / 3.0), spec.clip)
+    reflections, limit = seen.reflections, 2.0 * spec.spacing
     if reflections.d_min >= limit:
-        density = whole
+        density = whole = normalise(seen.density, spec.clip)
     else:
-        cut = np.where(reflections.d >= limit, coefficients, 0)
-        density = normalise(density_map(reflections, cut, limit / 3.0), spec.clip)
+        cut = np.where(reflections.d >= limit, seen.coefficients, 0)
+        density = normalise(density_map(reflections, cut, standard_spacing(limit)), spec.clip)
     if spec.deviation_radius <= 0:
         return [density]
+    if reflections.d_min < limit:
+        whole = normalise(seen.density, spec.clip)
     deviation = local_deviation(whole, spec.deviation_radius).array
     return [density, like(whole, 5.0 * (deviation / deviation.mean() - 1.0))]
 

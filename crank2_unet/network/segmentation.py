@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from ..crystal.grids import asymmetric_unit, like
-from ..crystal.reflections import Reflections
+from ..crystal.maps import CrystalMap
 from .inputs import input_maps, sample_window
 from .session import SolventNet
 from .windows import Stitcher, plan_windows
@@ -29,23 +29,23 @@ class Regions(NamedTuple):
     flat: Any
 
 
-def map_logits(reflections: Reflections, coefficients: np.ndarray, grid: gemmi.FloatGrid,
-               net: SolventNet, progress: Callable[[int, int], None] | None = None) -> Regions:
-    """Maps of calibrated logits by the network, exactly symmetric, on a grid of choice.
+def map_logits(seen: CrystalMap, net: SolventNet, grid: gemmi.FloatGrid | None = None,
+               progress: Callable[[int, int], None] | None = None) -> Regions:
+    """Maps of calibrated logits by the network, exactly symmetric.
 
     The asymmetric unit is covered by Cartesian windows that overlap and are blended; symmetry
     carries the result over the rest of the cell.
 
     Parameters
     ----------
-    reflections, coefficients : the map, as (n,) complex coefficients.
-    grid : its cell, symmetry and points are those of the result; its values are not used.
+    seen : the map.
     net : see :class:`~crank2_unet.network.session.SolventNet`.
+    grid : its points are those of the result, its values are not used; default: the map's density.
     progress : called with (windows done, windows in all).
-
     """
     spec = net.card.input
-    maps = input_maps(reflections, coefficients, spec)
+    maps = input_maps(seen, spec)
+    grid = seen.density if grid is None else grid
     unit = asymmetric_unit(grid)
     points = np.argwhere(unit) / grid.shape @ np.array(grid.unit_cell.orth.mat.tolist()).T
     plan = plan_windows(points, spec.spacing, net.card.margin, net.card.window)

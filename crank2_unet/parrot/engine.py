@@ -20,7 +20,7 @@ import logging
 import shlex
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
@@ -28,16 +28,16 @@ import gemmi
 import numpy as np
 
 from ..crystal.filters import local_deviation
-from ..crystal.grids import density_map
+from ..crystal.maps import CrystalMap
 from ..crystal.masks import cut_at_fraction
 from ..crystal.observations import PhasedData
 from ..crystal.phases import angle_degrees, mean_phase_error, phi_fom_from_hl
 from ..crystal.reflections import Reflections
 from ..errors import InputError, ProgramError
 from ..files.maps import write_map
-from ..modification.engine import Masks, Modified
-from ..modification.region_weights import RegionWeights
-from ..pipeline import sharpened_map
+from ..modification.engine import Modified
+from ..modification.region_weights import FixedWeights, RegionWeights, VarianceWeights
+from ..modification.sharpening import Sharpening
 from .carrier import CARRIER_FILTER_RADIUS, carrier_coefficients
 from .log import RunLog, parrot_version
 from .mask_server import ANISOTROPY_OPTION, CLIENT_COMMAND, mask_writer, serving
@@ -134,7 +134,7 @@ class ParrotEngine:
         usage = parrot_usage(path)
         return cls(path, parrot_version(usage), "-mskin" in usage, extra, server_options)
 
-    def modify(self, data: PhasedData, masks: Masks, solvent_content: float, cycles: int,
+    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float, cycles: int,
                folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
         """See :class:`~crank2_unet.modification.engine.Engine`.
 
@@ -143,14 +143,16 @@ class ParrotEngine:
         ProgramError : Parrot failed; what it was given and its log are in ``folder``.
         """
         job = _Job(self, data, solvent_content, cycles, Runs(folder, self.path), progress)
-        if masks is None:
+        if isinstance(weights, VarianceWeights):
             return job.with_its_own_masks()
         if not self.patched:
             _log.warning("%s has no option -mskin, so that it does not read masks: it gets them as "
                          "carrier coefficients, in a run for each cycle, with sharp edges and "
                          "nearly, not exactly, as they are.", self.path)
-            return job.with_carriers(masks)
-        return job.with_mask_command(masks) if callable(masks) else job.with_mask_file(masks)
+            return job.with_carriers(weights)
+        if isinstance(weights, FixedWeights):
+            return job.with_mask_file(weights.mask)
+        return job.with_mask_command(weights)
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,8 @@ class _Job:
         log, seconds = self._run_all_cycles([])
         # Parrot writes no mask; this is the one that it would find in its final map
         _, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
-        r = self.data.reflections
-        deviation = local_deviation(density_map(r, coefficients, r.d_min / 3), log.radius)
+        final = CrystalMap(self.data.reflections, coefficients)
+        deviation = local_deviation(final.density, log.radius)
         weights = cut_at_fraction(deviation, self.solvent_content)
         return self._result(weights, _table(log, weights, seconds), "its own", log)
 
@@ -180,11 +182,11 @@ class _Job:
         result.files["parrot_mask"] = _MASK
         return result
 
-    def with_mask_command(self, masks: RegionWeights) -> Modified:
+    def with_mask_command(self, weights: RegionWeights) -> Modified:
         made = []
 
-        def remembered(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
-            made[:] = [masks(density, cycle)]
+        def remembered(current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
+            made[:] = [weights(current, cycle)]
             return made[0]
         server = [sys.executable, "-m", "crank2_unet", "mask-server", INPUT, "--colin-fo", FO,
                   "--colin-hl", HL, "--colin-fc", pair("FC", 1), "--solvent-content",
@@ -198,22 +200,25 @@ class _Job:
         self.runs.tidy(_MASK, f"{_MASK}.previous", _MAP)
         return result
 
-    def with_carriers(self, masks: RegionWeights | gemmi.FloatGrid) -> Modified:
+    def with_carriers(self, region_weights: RegionWeights) -> Modified:
         """A run for each cycle, in which the local deviation of a carrier gives the mask."""
         r, measured = self.data.reflections, np.isfinite(self.data.f)
         options, limit = list(self.engine.options), max(r.d_min, _FINEST)
         coefficients, phi = self.data.coefficients, angle_degrees(self.data.coefficients)
         columns, table = {}, []
+        constant, sharpening = isinstance(region_weights, FixedWeights), Sharpening.of(self.data)
         for cycle in range(1, self.cycles + 1):
             started = time.perf_counter()
             columns[pair("FC", cycle)] = coefficients
-            weights = masks
-            if callable(masks):
+            if constant:
+                weights = region_weights.mask
+            else:
                 known = np.where(self.data.known, coefficients, 0)
                 # the map that comes from Parrot lacks anisotropy if it was told so
                 even = cycle > 1 and ANISOTROPY_OPTION in self.engine.options
-                weights = masks(sharpened_map(replace(self.data, coefficients=known), even), cycle)
-            label = pair("FMSK", cycle if callable(masks) else 1)
+                seen = (sharpening.isotropic if even else sharpening).sharpen(known)
+                weights = region_weights(seen, cycle)
+            label = pair("FMSK", 1 if constant else cycle)
             command = [*self._command(cycle, 1), "-colin-fmsk", f"/*/*/[{label}]",
                        "-solvent-mask-filter-radius", f"{CARRIER_FILTER_RADIUS:g}", *options]
             log = self._run_with_carrier(command, columns, label, weights, limit)

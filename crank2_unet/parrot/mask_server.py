@@ -1,8 +1,8 @@
 """Masks on demand for a program that runs a command before each cycle (Parrot's -mask-command).
 
 The network is loaded once, by the process that starts the program; a thread of it answers the
-client (:mod:`crank2_unet.parrot.mask_client`) over a Unix socket.  The server thus ends with its job, and
-each job has a socket of its own.
+client (:mod:`~.mask_client`) over a Unix socket.  The server thus ends with its job, and each job
+has a socket of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
@@ -27,7 +26,7 @@ from ..crystal.observations import PhasedData
 from ..errors import Crank2UnetError
 from ..files.maps import read_map_of, write_map
 from ..modification.region_weights import RegionWeights
-from ..pipeline import sharpened_map
+from ..modification.sharpening import Sharpening
 from . import mask_client
 
 # answers a request: map file, mask file to write, number of the cycle
@@ -52,12 +51,14 @@ def mask_writer(data: PhasedData, weights: RegionWeights, command: Sequence[str]
     weights : region weights for a map.
     command : of Parrot, whose maps lack anisotropy if it says so.
     """
-    even = ANISOTROPY_OPTION in command
+    sharpening = Sharpening.of(data)
+    if ANISOTROPY_OPTION in command:
+        sharpening = sharpening.isotropic
 
     def answer(map_file: str, mask_file: str, cycle: int) -> None:
         density = read_map_of(map_file, data.reflections)
         coefficients = np.where(data.known, structure_factors(density, data.reflections), 0)
-        seen = sharpened_map(replace(data, coefficients=coefficients), even)
+        seen = sharpening.sharpen(coefficients)
         # a reader must never see half a mask
         partial = f"{mask_file}.{os.getpid()}"
         write_map(weights(seen, cycle), partial)

@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 
 from .. import __version__
-from ..crystal.grids import density_map
+from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
 from ..errors import InputError
 from ..files.coordinates import read_structure
@@ -17,7 +17,7 @@ from ..files.mtz_output import append_columns
 from ..modification.cycles import CycleStatistics, ModificationResult, modify_density
 from ..modification.ncs import NcsAverager, Operator
 from ..modification.ncs_search import operators_from_chains, operators_from_sites
-from ..modification.sharpening import fall_off_u
+from ..modification.sharpening import Sharpening
 from .log import JobLog
 from .masks import Masks
 from .options import ParrotOptions
@@ -39,15 +39,15 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     data = given.data
     log.say("Columns: " + "; ".join(given.labels.values()))
     log.say("Fall-off of amplitudes, removed in all cycles, U (Angstrom^2):", *(
-        "  " + "  ".join(f"{value:8.4f}" for value in row) for row in fall_off_u(data)))
+        "  " + "  ".join(f"{value:8.4f}" for value in row) for row in Sharpening.of(data).u))
     masks = Masks(options, given, data)
     log.solvent(masks.solvent_content, masks.solvent_source, masks.matthews)
     log.start(masks.fom, _correlation_with_map(data))
     averager = _averager(options, data, log)
 
-    def weights(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+    def weights(current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
         log.cycle_begins(cycle, masks.radius, masks.describe(cycle))
-        return masks.weights(density, cycle)
+        return masks.weights(current, cycle)
 
     def cycle_ends(statistics: CycleStatistics) -> None:
         log.cycle_ends(statistics, averager.statistics if averager else [])
@@ -61,8 +61,7 @@ def _averager(options: ParrotOptions, data: PhasedData, log: JobLog) -> NcsAvera
     """NCS as the options tell; None without operators."""
     if not options.averages:
         return None
-    r = data.reflections
-    density = density_map(r, data.coefficients, r.d_min / 3)
+    density = data.map.density
     operators = [Operator.parse(text) for text in options.ncs_operator]
     if options.pdbin_ha:
         found = operators_from_sites(read_structure(options.pdbin_ha), density,

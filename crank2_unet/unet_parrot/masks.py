@@ -14,7 +14,8 @@ import gemmi
 import numpy as np
 
 from ..crystal.filters import soften
-from ..crystal.grids import density_map, like, resample, structure_factors
+from ..crystal.grids import like, resample
+from ..crystal.maps import CrystalMap
 from ..crystal.masks import cut_at_fraction, model_mask
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl, to_complex
@@ -23,10 +24,15 @@ from ..files.coordinates import read_structure
 from ..files.maps import read_map_of, read_mask, write_map
 from ..files.mtz import MAP_COEFFICIENTS
 from ..files.mtz_input import Input
-from ..modification.region_weights import deviation_radius, fixed_weights, variance_weights
-from ..modification.sharpening import fall_off, fall_off_u, isotropic
+from ..modification.region_weights import (
+    FixedWeights,
+    RegionWeights,
+    VarianceWeights,
+    deviation_radius,
+)
+from ..modification.sharpening import Sharpening
 from ..network.session import SolventNet
-from ..pipeline import segment, unet_weights
+from ..pipeline import network_weights, segment
 from ..solvent.matthews import Composition, MatthewsOption, matthews_options
 from .options import ParrotOptions
 
@@ -78,18 +84,18 @@ class Masks:
         of_map = f" of {options.colin_fmsk}" if source == "fmsk" else ""
         return f"local variance{of_map}, radius {self.radius:.2f} A"
 
-    def weights(self, density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
+    def weights(self, current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
         """P(solvent) on the grid of the map of a cycle."""
         source = self.source(cycle)
         if source == "file":
-            return self._file.weights(density, cycle, self.solvent_content)
+            return self._file.weights(current, cycle, self.solvent_content)
         if source == "unet":
-            return self._unet(density, cycle)
+            return self._unet(current, cycle)
         if source == "model":
-            return fixed_weights(self._model)(density, cycle)
+            return self._model(current, cycle)
         if source == "fmsk":
-            density = density_map(self._data.reflections, self._fmsk, self._data.reflections.d_min / 3)
-        return variance_weights(self.solvent_content, self.radius)(density, cycle)
+            current = CrystalMap(self._data.reflections, self._fmsk)
+        return VarianceWeights(self.solvent_content, self.radius)(current, cycle)
 
     @property
     def solvent_content(self) -> float:
@@ -117,7 +123,7 @@ class Masks:
         if options.solvent_content:
             return options.solvent_content, "given"
         if options.pdbin:
-            return float(self._model.array.mean()), "from the model"
+            return float(self._model.mask.array.mean()), "from the model"
         if "unet" in sources:
             found = segment(self._data, self._net, self._composition).solvent
             return found.value, ("estimated from the network's map" if found.rule == "unet" else
@@ -146,16 +152,14 @@ class Masks:
             return None
 
     @cached_property
-    def _unet(self):
-        return unet_weights(self._data, self._net, self.solvent_content)
+    def _unet(self) -> RegionWeights:
+        return network_weights(self._data, self._net, self.solvent_content)
 
     @cached_property
-    def _model(self) -> gemmi.FloatGrid:
+    def _model(self) -> FixedWeights:
         """Softened mask of the model."""
         structure = read_structure(self._options.pdbin)
-        r = self._data.reflections
-        grid = density_map(r, self._data.coefficients, r.d_min / 3)
-        return soften(model_mask(structure, grid), _MODEL_BLUR)
+        return FixedWeights(soften(model_mask(structure, self._data.map.density), _MODEL_BLUR))
 
     @cached_property
     def _fmsk(self) -> np.ndarray:
@@ -173,10 +177,11 @@ class FileMask:
     options: ParrotOptions
     data: PhasedData
 
-    def weights(self, density: gemmi.FloatGrid, cycle: int, solvent_content: float) -> gemmi.FloatGrid:
+    def weights(self, current: CrystalMap, cycle: int, solvent_content: float) -> gemmi.FloatGrid:
+        """P(solvent) on the grid of the map of a cycle."""
         if self.options.mask_command:
-            self._run_command(density, cycle)
-        mask = resample(self._read(), density)
+            self._run_command(current, cycle)
+        mask = resample(self._read(), current.density)
         if self.options.mskin_value == "prob":
             return cut_at_fraction(mask, solvent_content, lowest=False)
         if self.options.mskin_value == "mask":
@@ -193,7 +198,7 @@ class FileMask:
                 if options.mskin_value == "soft" else read_map_of(options.mskin, reflections))
         return like(mask, 1 - mask.array) if options.mskin_one_is == "protein" else mask
 
-    def _run_command(self, density: gemmi.FloatGrid, cycle: int) -> None:
+    def _run_command(self, current: CrystalMap, cycle: int) -> None:
         """Let the user's command make the mask from the current map.
 
         Raises
@@ -202,7 +207,7 @@ class FileMask:
         """
         mask = Path(self.options.mskin)
         map_file = self.options.mask_map or f"{Path(self.options.mtzout).with_suffix('')}-current.map"
-        write_map(self._as_in_parrot(density), map_file)
+        write_map(self._as_in_parrot(current).density, map_file)
         before = _stamp(mask)
         # the user's own command line, hence a shell; file names are quoted
         command = (f"{self.options.mask_command} {shlex.quote(map_file)} {shlex.quote(str(mask))} "
@@ -213,12 +218,16 @@ class FileMask:
         if _stamp(mask) == before:
             raise ProgramError(f"-mask-command did not write {mask} in cycle {cycle}: {command}")
 
-    def _as_in_parrot(self, density: gemmi.FloatGrid) -> gemmi.FloatGrid:
+    def _as_in_parrot(self, current: CrystalMap) -> CrystalMap:
         """The current map with the fall-off that its amplitudes have in Parrot."""
-        r, u = self.data.reflections, fall_off_u(self.data)
+        sharpening = self._sharpening
         if self.options.anisotropy_correction:
-            u = isotropic(u)
-        return density_map(r, structure_factors(density, r) * fall_off(r, u), r.d_min / 3)
+            sharpening = sharpening.isotropic
+        return CrystalMap(current.reflections, sharpening.undo(current.coefficients))
+
+    @cached_property
+    def _sharpening(self) -> Sharpening:
+        return Sharpening.of(self.data)
 
 
 def _stamp(path: Path) -> tuple | None:

@@ -1,4 +1,4 @@
-"""Calibration and test of the judgement of map quality and hand (:mod:`crank2_unet.network.map_quality`)."""
+"""Calibration and test of the judgement of map quality and hand (:mod:`~.network.map_quality`)."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def examine_file(path: str, card: str) -> dict:
     right, wrong = (_features(hand, net) for hand in hands)
     return {"name": Path(path).stem, "spacegroup": data.reflections.spacegroup.xhm(),
             "phase_error": float(structure.phase_error[0]), "cc": float(structure.map_cc[0]),
-            "likeness": likeness(*map(sharpened_map, hands)),
+            "likeness": likeness(*(sharpened_map(hand).density for hand in hands)),
             "right": right, "wrong": wrong,
             "noise": features_of_map(replace(data, coefficients=noise), net)[0]}
 

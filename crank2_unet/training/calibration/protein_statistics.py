@@ -16,13 +16,12 @@ import gemmi
 import numpy as np
 from tqdm import tqdm
 
-from ...crystal.grids import density_map
 from ...crystal.masks import model_mask
 from ...crystal.model_factors import model_structure_factors
 from ...crystal.observations import PhasedData
 from ...crystal.reflections import Reflections
 from ...modification.protein_statistics import LEVELS
-from ...modification.sharpening import LEAST_RESOLUTION, sharpened
+from ...modification.sharpening import LEAST_RESOLUTION, Sharpening
 
 _RESOLUTIONS = (1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0)  # Angstrom
 _FINEST = 1.2  # Angstrom, of mean intensities
@@ -38,7 +37,7 @@ def density_levels(structure: gemmi.Structure, d_min: float) -> np.ndarray:
     reflections = Reflections(structure.cell, gemmi.SpaceGroup(structure.spacegroup_hm), d_min)
     true = model_structure_factors(structure, reflections)
     data = PhasedData(reflections, np.abs(true), np.zeros(len(true)), np.zeros((len(true), 4)), true)
-    density = density_map(reflections, sharpened(data).coefficients, d_min / 3)
+    density = Sharpening.of(data).sharpen(true).density
     inside = np.sort(density.array[model_mask(structure, density).array < 0.5])
     levels = np.array([part.mean() for part in np.array_split(inside, LEVELS)])
     return (levels - levels.mean()) / levels.std()

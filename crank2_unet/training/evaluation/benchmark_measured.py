@@ -14,6 +14,7 @@ import numpy as np
 
 from ...crystal.filters import soften
 from ...crystal.grids import asymmetric_unit, empty_grid, resample
+from ...crystal.maps import CrystalMap, standard_spacing
 from ...crystal.masks import cut_at_fraction, flat_mask, model_mask
 from ...crystal.model_factors import model_structure_factors
 from ...crystal.observations import PhasedData
@@ -25,12 +26,12 @@ from ...files.output import staged, write_json
 from ...modification.cycles import modify_density
 from ...modification.region_weights import (
     RegionWeights,
-    classical_weights,
+    VarianceWeights,
     fixed_weights,
     variance_weights,
 )
 from ...network.session import SolventNet
-from ...pipeline import segment, unet_weights
+from ...pipeline import network_weights, segment
 from ...sad.phasing import Scatterer, phase_sad
 from ...solvent.matthews import Composition
 from ..parallel import run_all
@@ -82,7 +83,7 @@ class Case:
         data = cut_resolution(data, d_min) if d_min else data
         reflections = data.reflections
         model = _in_crystal(folder / "model.pdb.gz", reflections)
-        grid = empty_grid(reflections.cell, reflections.spacegroup, reflections.d_min / 3)
+        grid = empty_grid(reflections.cell, reflections.spacegroup, standard_spacing(reflections.d_min))
         meta = json.loads((folder / "meta.json").read_text())
         return cls(data, np.rad2deg(np.angle(model_structure_factors(model, reflections))),
                    model_mask(model, grid), Composition.from_file(folder / "sequence.fasta"),
@@ -121,8 +122,8 @@ class Case:
         """Scores after density modification, MCC of the first and the last mask included."""
         mcc = {}
 
-        def recorded(density: gemmi.FloatGrid, cycle: int) -> gemmi.FloatGrid:
-            found = weights(density, cycle)
+        def recorded(current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
+            found = weights(current, cycle)
             if cycle in (1, cycles):
                 mcc[cycle] = self.mask_mcc(found)
             return found
@@ -150,9 +151,9 @@ def compare_masks(case: Case, net: SolventNet, cycles: int, grid: Sequence[tuple
     found = segment(data, net, case.composition)
     content = found.solvent.value
     variances = [{"radius": radius, "blur": blur,
-                  **case.modify(variance_weights(content, radius, blur), cycles)}
+                  **case.modify(VarianceWeights(content, radius, blur), cycles)}
                  for radius, blur in grid]
-    default = case.modify(classical_weights(data, content), cycles)
+    default = case.modify(variance_weights(data, content), cycles)
     true_masks = {name: _best([case.modify(fixed_weights(soften(resample(mask, found.density), blur)),
                                            cycles) for blur in _TRUE_BLURS])
                   for name, mask in (("true mask", case.truth), ("flat mask", case.flat))}
@@ -160,7 +161,7 @@ def compare_masks(case: Case, net: SolventNet, cycles: int, grid: Sequence[tuple
         "start": case.scores(*phi_fom_from_hl(data.hl, reflections.allowed_phase)),
         "variance": default,
         "best variance": _best([default, *variances]),
-        "unet": case.modify(unet_weights(data, net, content), cycles), **true_masks}
+        "unet": case.modify(network_weights(data, net, content), cycles), **true_masks}
     return {"d_min": reflections.d_min, "solvent": content, "solvent_rule": found.solvent.rule,
             "solvent_true": case.solvent, "methods": methods, "variances": variances,
             "share": share_of_gain(*(methods[m]["cc"] for m in METHODS[2:5]))}

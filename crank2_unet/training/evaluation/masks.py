@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...crystal.filters import local_deviation
-from ...crystal.grids import asymmetric_unit, density_map, resample
+from ...crystal.grids import asymmetric_unit, resample
 from ...files.output import staged, write_json
 from ...network.model_card import ModelCard
 from ...network.session import SolventNet
@@ -129,9 +129,7 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
 def _deviations(structure: PreparedStructure, number: int, radii: Sequence[float],
                 ) -> dict[float, np.ndarray]:
     """Local deviation at the points of the asymmetric unit of the truth's grid, by radius."""
-    reflections = structure.data.reflections
-    density = density_map(reflections, structure.sharp_coefficients[number],
-                          reflections.d_min / 3)
+    density = structure.seen(number).density
     unit = asymmetric_unit(structure.truth)
     return {radius: resample(local_deviation(density, radius), structure.truth).array[unit]
             for radius in radii}

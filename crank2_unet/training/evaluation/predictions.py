@@ -15,8 +15,7 @@ def predict(structure: PreparedStructure, number: int, net: SolventNet) -> tuple
     -------
     Calibrated logits, (n,) each, and the truth, (n,) each, true = solvent or flat density.
     """
-    logits = map_logits(structure.data.reflections, structure.sharp_coefficients[number],
-                        structure.truth, net)
+    logits = map_logits(structure.seen(number), net, structure.truth)
     unit = asymmetric_unit(structure.truth)
     truth = Regions(structure.truth, structure.flat)
     return (Regions(*(grid.array[unit] for grid in logits)),

@@ -18,16 +18,16 @@ import gemmi
 import numpy as np
 
 from ...crystal.filters import soften
-from ...crystal.grids import empty_grid, like, resample
+from ...crystal.grids import empty_grid, like
 from ...crystal.masks import cut_at_fraction, model_mask
 from ...crystal.observations import PhasedData
 from ...crystal.phases import map_correlation, mean_phase_error
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...modification.cycles import modify_density
-from ...modification.region_weights import variance_weights
+from ...modification.region_weights import FixedWeights, VarianceWeights
 from ...network.session import SolventNet
-from ...pipeline import unet_weights
+from ...pipeline import network_weights
 from ...sad.phasing import other_hand, phase_sad
 from ...simulation.experiment import SimulatedSad, simulate_sad
 from ...simulation.random_settings import random_settings
@@ -203,14 +203,11 @@ def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
     """
     cycles = int(rng.integers(1, 7))
     if net:
-        weights = unet_weights(data, net, solvent_content)
+        weights = network_weights(data, net, solvent_content)
     elif rng.random() < 0.5:
-        weights = variance_weights(solvent_content, radius=rng.uniform(4.0, 8.0))
+        weights = VarianceWeights(solvent_content, radius=rng.uniform(4.0, 8.0))
     else:
-        damaged = soften(_damage(truth, rng), 1.0)
-
-        def weights(grid: gemmi.FloatGrid, _: int) -> gemmi.FloatGrid:
-            return resample(damaged, grid)
+        weights = FixedWeights(soften(_damage(truth, rng), 1.0))
     result = modify_density(data, weights, cycles)
     # what a network is shown in the cycle after
     return _Map(cycles, result.next_coefficients, result.phi, result.fom)

@@ -11,12 +11,13 @@ import gemmi
 import numpy as np
 
 from ...crystal.grids import like
+from ...crystal.maps import CrystalMap
 from ...crystal.masks import flat_mask
 from ...crystal.observations import PhasedData
 from ...crystal.phases import to_complex
 from ...crystal.reflections import Reflections
 from ...errors import InputError
-from ...modification.sharpening import fall_off, fall_off_u
+from ...modification.sharpening import Sharpening
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,18 @@ class PreparedStructure:
         """(n,) complex: the measured amplitudes with the true phases."""
         return to_complex(np.nan_to_num(self.data.f), self.phi_true)
 
-    @cached_property
-    def sharp_coefficients(self) -> np.ndarray:
-        """(m, n) complex: the maps as the network sees them, sharpened."""
-        return self.coefficients / self._fall_off
-
-    @cached_property
-    def _fall_off(self) -> np.ndarray:
-        return fall_off(self.data.reflections, fall_off_u(self.data))
+    def seen(self, number: int) -> CrystalMap:
+        """A map as the network sees it, sharpened."""
+        return self._sharpening.sharpen(self.coefficients[number])
 
     @property
-    def sharp_true_coefficients(self) -> np.ndarray:
-        """(n,) complex: ``true_coefficients``, sharpened."""
-        return self.true_coefficients / self._fall_off
+    def seen_truth(self) -> CrystalMap:
+        """The map of ``true_coefficients``, sharpened."""
+        return self._sharpening.sharpen(self.true_coefficients)
+
+    @cached_property
+    def _sharpening(self) -> Sharpening:
+        return Sharpening.of(self.data)
 
     @property
     def flat(self) -> gemmi.FloatGrid:

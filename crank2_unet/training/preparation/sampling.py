@@ -72,14 +72,13 @@ class WindowSource:
             structure = PreparedStructure.read(self.files[order[place]])
             which = _either(np.random.default_rng((self._seed, 2, number)),
                             len(structure.coefficients))
-            maps = input_maps(structure.data.reflections, structure.sharp_coefficients[which],
-                              self._spec)
+            maps = input_maps(structure.seen(which), self._spec)
             loaded.append((maps, [structure.truth, structure.flat, self._true_density(structure)]))
         return loaded
 
     def _true_density(self, structure: PreparedStructure) -> gemmi.FloatGrid:
         """The sharpened map of the measured amplitudes with the true phases."""
-        return input_maps(structure.data.reflections, structure.sharp_true_coefficients,
+        return input_maps(structure.seen_truth,
                           InputSpec(self._spec.spacing, self._spec.clip, deviation_radius=0.0))[0]
 
     def _cut(self, maps: list[gemmi.FloatGrid], truth: list[gemmi.FloatGrid],
