@@ -123,8 +123,10 @@ def test_errors_go_to_the_client_and_the_server_goes_on(data, tmp_path):
 
 def test_several_servers_do_not_collide(data, tmp_path):
     path = map_of(data, data.coefficients, tmp_path / "map.ccp4")
-    with serving(mask_writer(data, lambda m, c: like(m.density, np.full(m.density.shape, 0.25)))) as one, \
-            serving(mask_writer(data, lambda m, c: like(m.density, np.full(m.density.shape, 0.75)))) as two:
+    def everywhere(value):
+        return mask_writer(data, lambda current, cycle: like(
+            current.density, np.full(current.density.shape, value)))
+    with serving(everywhere(0.25)) as one, serving(everywhere(0.75)) as two:
         for variables, value in ((one, 0.25), (two, 0.75), (one, 0.25)):
             assert ask(variables, path, tmp_path / "mask.ccp4", 1).returncode == 0
             assert read_map(tmp_path / "mask.ccp4").array.max() == value
