@@ -8,8 +8,26 @@ import sys
 from pathlib import Path
 
 import pytest
+from quality import make_card, make_hands
 
+import crank2_unet
 from crank2_unet.parrot.program import find_parrot
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_sessionstart(session):
+    """Tests of a changed checkout must not test an older, installed copy: the import hook loads the
+    installed one before the checkout is on sys.path."""
+    tested, checkout = Path(crank2_unet.__file__).parent, REPOSITORY / "crank2_unet"
+    if tested == checkout:
+        return
+    sources = {folder: {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.py")
+                        if "models" not in file.relative_to(folder).parts}
+               for folder in (tested, checkout)}
+    if sources[tested] != sources[checkout]:
+        pytest.exit(f"The tests would test {tested}, which is not as this checkout is. Install it "
+                    "with pip install -e '.[cpu,test]', or again with pip install '.[cpu,test]'.", 3)
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +47,7 @@ def stand_in(tmp_path, monkeypatch):
     def make(patched: bool = False, folder: str | None = None) -> Path:
         program = tmp_path / (folder or f"patched {patched}") / "cparrot"
         program.parent.mkdir(exist_ok=True)
-        source = Path(__file__).parent / "stand_in_parrot.py"
+        source = Path(__file__).parent / "standins" / "parrot.py"
         program.write_text(f"#!/bin/sh\n{'STAND_IN_PATCHED=yes ' if patched else ''}"
                            f'exec {shlex.join([sys.executable, str(source)])} "$@"\n')
         program.chmod(0o755)
@@ -46,3 +64,15 @@ def real_parrot() -> Path:
     if program is None:
         pytest.skip("no cparrot in $CRANK2_UNET_PARROT, PATH or $CCP4/bin")
     return program
+
+
+@pytest.fixture(scope="session")
+def card(tmp_path_factory):
+    """See :func:`quality.make_card`."""
+    return make_card(tmp_path_factory.mktemp("card"))
+
+
+@pytest.fixture(scope="session")
+def hands(tmp_path_factory):
+    """See :func:`quality.make_hands`."""
+    return make_hands(tmp_path_factory.mktemp("hands"))

@@ -46,9 +46,9 @@ class segmentmap(import_module(_CRANK2 + "process").process):
         dmfull.unet_failures = getattr(dmfull, "unet_failures", 0) + (self._unet is None)
 
     def _segment(self):
-        from ..network.model_card import ModelCard
-        from ..solvent.content import UnetSolvent
-        from . import handover
+        from crank2_unet.crank2 import handover
+        from crank2_unet.network.model_card import ModelCard
+        from crank2_unet.solvent.content import UnetSolvent
 
         self._unet = None
         dmfull = self.parent_process

@@ -1,0 +1,228 @@
+"""Two copies of a molecule in one asymmetric unit: operators are found and averaging helps."""
+
+import gemmi
+import numpy as np
+import pytest
+from blob import blob, noisy
+from scipy.spatial.transform import Rotation
+
+from crank2_unet.crystal.filters import soften
+from crank2_unet.crystal.grids import density_map
+from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
+from crank2_unet.errors import InputError
+from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
+from crank2_unet.modification.cycles import modify_density, modify_map
+from crank2_unet.modification.engine import EmbeddedEngine
+from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, correlation_level
+from crank2_unet.modification.ncs_search import (
+    equal_by_symmetry,
+    operators_from_chains,
+    operators_from_sites,
+)
+from crank2_unet.modification.region_weights import fixed_weights
+from crank2_unet.parrot.engine import ParrotEngine, checked_options
+
+CELL, RADIUS = (48, 36, 28, 90, 97, 90), 8.0
+TURN = Rotation.from_rotvec(np.deg2rad(100) * np.array([1, 2, 2]) / 3).as_matrix()
+
+
+def dimer() -> tuple[gemmi.Structure, Operator]:
+    """A blob and its rotated copy in P 21, and the operator from the first to the second."""
+    structure = blob("P 1")
+    first = structure[0][0]
+    centre = np.mean([a.pos.tolist() for r in first for a in r], axis=0)
+    here, there = np.array([10.0, 8.0, 8.0]), np.array([30.0, 8.0, 18.0])
+    operator = Operator(TURN, here, there)
+    second = first.clone()
+    second.name = "B"
+    for chain, place in ((first, lambda x: x), (second, operator.apply)):
+        for residue in chain:
+            for atom in residue:
+                moved = place(np.array(atom.pos.tolist()) - centre + here)
+                atom.pos = gemmi.Position(*moved)
+    structure[0].add_chain(second)
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(*CELL), "P 1 21 1"
+    structure.setup_entities()
+    structure.setup_cell_images()
+    return structure, operator
+
+
+@pytest.fixture(scope="module")
+def crystal():
+    structure, operator = dimer()
+    data, truth, mask = noisy(structure, fom=0.55)
+    return structure, operator, data, truth, mask
+
+
+def start(data):
+    return density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
+
+
+def off(found: Operator, operator: Operator) -> tuple[float, float]:
+    """Degrees and Angstrom between two operators, the latter at the first's source."""
+    turn = Rotation.from_matrix(found.rotation @ operator.rotation.T).magnitude()
+    return np.rad2deg(turn), np.linalg.norm(found.target - operator.apply(found.source))
+
+
+def sites_of(structure, seed=1) -> gemmi.Structure:
+    """Five atoms of each copy, displaced by 0.3 Angstrom, and a wrong site."""
+    rng = np.random.default_rng(seed)
+    sites = structure.clone()
+    chosen = rng.choice(len(structure[0][0]), 5, replace=False)
+    positions = [chain[int(i)][0].pos.tolist() for chain in structure[0] for i in chosen]
+    positions = [np.array(p) + rng.normal(0, 0.17, 3) for p in positions]
+    positions.append(rng.uniform(0, 30, 3))
+    chain = gemmi.Chain("S")
+    for number, position in enumerate(rng.permutation(positions), 1):
+        residue = gemmi.Residue()
+        residue.name, residue.seqid = "SE", gemmi.SeqId(number, " ")
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.pos = "SE", gemmi.Element("Se"), gemmi.Position(*position)
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    for name in [c.name for c in sites[0]]:
+        sites[0].remove_chain(name)
+    sites[0].add_chain(chain)
+    return sites
+
+
+def test_operator_as_text_and_inverse():
+    text = "30,40,50,1,2,3,4,5,6"
+    operator = Operator.parse(text)
+    assert np.allclose(operator.apply(np.array([1, 2, 3])), [4, 5, 6])
+    rz, ry = (lambda a: Rotation.from_euler("z", a, degrees=True).as_matrix()), (
+        lambda a: Rotation.from_euler("y", a, degrees=True).as_matrix())
+    assert np.allclose(operator.rotation, rz(30) @ ry(40) @ rz(50))
+    again = Operator.parse(str(operator))
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    assert np.allclose(again.apply(points), operator.apply(points), atol=1e-3)
+    assert np.allclose(operator.inverse().apply(operator.apply(points)), points)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d,e,f,g,h,i"])
+def test_wrong_operators_are_refused(text):
+    with pytest.raises(InputError, match="nine numbers"):
+        Operator.parse(text)
+
+
+def test_operators_are_found_from_sites_and_from_chains(crystal):
+    structure, operator, data, _, _ = crystal
+    density = start(data)
+    for found in (operators_from_sites(sites_of(structure), density, RADIUS, 0.1),
+                  operators_from_chains(structure, density)):
+        for wanted in (operator, operator.inverse()):
+            assert sum(equal_by_symmetry(one, wanted, density, (4.0, 1.0)) for one in found) == 1
+        assert len(found) == 2
+
+
+def test_no_operator_comes_from_wrong_sites(crystal):
+    structure, _, data, _, _ = crystal
+    sites = sites_of(structure)
+    rng = np.random.default_rng(5)
+    for cra in sites[0].all():
+        cra.atom.pos = gemmi.Position(*rng.uniform(0, 30, 3))
+    assert operators_from_sites(sites, start(data), RADIUS, 0.1) == []
+
+
+def test_refinement_finds_the_operator_from_nearby(crystal):
+    _, operator, data, _, _ = crystal
+    near = operator.moved(np.deg2rad([2.5, -2, 1.5]), np.array([0.6, -0.5, 0.4]))
+    averager = NcsAverager([near], start(data), RADIUS)
+    for cycle in (1, 2):
+        averager(start(data), cycle)
+    before, after = off(near, operator), off(averager.operators[0], operator)
+    assert after[0] < 0.4 * before[0] and after[1] < 0.4 * before[1]
+    assert averager.statistics[0].correlation > averager.level
+
+
+def test_averaging_lowers_the_noise_and_improves_phases(crystal):
+    _, operator, data, truth, mask = crystal
+    density = start(data)
+    averager = NcsAverager([operator, operator.inverse()], density, RADIUS)
+    sums = averager(density, 3)  # no refinement in cycle 3
+    true_map = density_map(data.reflections, truth, data.reflections.d_min / 3).array
+    inside = sums.weight > 0.5
+    assert inside.mean() > 0.05
+    assert np.all(sums.weight_square <= sums.weight + 1e-6)
+    averaged = (density.array + sums.density) / (1 + sums.weight)
+
+    def agreement(values):
+        return np.corrcoef(values[inside], true_map[inside])[0, 1]
+    assert agreement(averaged) > agreement(density.array) + 0.06
+
+    def quality(**keywords):
+        out = modify_density(data, lambda density, cycle: soften(mask, 0.7), 3, **keywords)
+        return map_correlation(to_complex(np.abs(truth) * out.fom, out.phi), truth,
+                               data.reflections.multiplicity)
+    assert quality(averager=averager) > quality() + 0.03
+
+
+def test_a_wrong_operator_is_hardly_used(crystal):
+    _, operator, data, _, _ = crystal
+    density = start(data)
+    wrong = Operator(np.eye(3)[[1, 2, 0]], operator.source, operator.target)
+    right = NcsAverager([operator], density, RADIUS)
+    averager = NcsAverager([wrong], density, RADIUS)
+    assert averager(density, 3).weight.mean() < 0.1 * right(density, 3).weight.mean()
+
+
+def test_gamma_is_what_a_change_of_the_averaged_map_leaves(crystal):
+    _, _, data, _, mask = crystal
+    density = start(data)
+    weight = np.where(mask.array < 0.5, 0.8, 0.0).astype(np.float32)
+    rng = np.random.default_rng(0)
+    noise = (density.array.std() * rng.normal(size=density.shape)).astype(np.float32)
+    sums = NcsSums(weight * (density.array + noise), weight, weight**2)
+    plain, gamma_plain = modify_map(density, soften(mask, 0.7), 2.5)
+    modified, gamma = modify_map(density, soften(mask, 0.7), 2.5, sums)
+    change = 0.01 * density.array.std() * rng.normal(size=density.shape)
+    moved = density.clone()
+    moved.array[...] += change
+    second, _ = modify_map(moved, soften(mask, 0.7), 2.5, sums)
+    share = np.vdot(change, second.array - modified.array) / np.vdot(change, change)
+    assert 0.02 < gamma < gamma_plain and abs(share) < 0.1 * gamma
+    none = NcsSums(*np.zeros((3, *density.shape), np.float32))
+    same, gamma_none = modify_map(density, soften(mask, 0.7), 2.5, none)
+    assert gamma_none == pytest.approx(gamma_plain, rel=1e-5)
+    assert np.allclose(same.array, plain.array, atol=1e-4 * plain.array.std())
+
+
+def test_level_is_that_of_noise(crystal):
+    _, _, data, _, _ = crystal
+    small, large = (correlation_level(start(data), radius) for radius in (4.0, 7.0))
+    assert 0 < large < small
+
+
+def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, caplog):
+    structure, operator, data, truth, mask = crystal
+
+    def run(sites):
+        out = EmbeddedEngine(sites).modify(data, fixed_weights(soften(mask, 0.7)), 0.7, 2, tmp_path)
+        phi, fom = phi_fom_from_hl(out.hl, data.reflections.allowed_phase)
+        return out.how, map_correlation(to_complex(np.abs(truth) * fom, phi), truth,
+                                        data.reflections.multiplicity)
+    how, averaged = run(sites_of(structure))
+    assert len(how["ncs"]) == 2 and set(how["ncs"][0]) == {"operator", "volume", "correlation"}
+    assert any(equal_by_symmetry(Operator.parse(ncs["operator"]), operator, start(data), (4.0, 1.0))
+               for ncs in how["ncs"])
+    nothing, plain = run(None)
+    assert nothing == {} and averaged > plain + 0.01
+    lone = sites_of(structure)
+    del lone[0][0][2:]
+    how, unchanged = run(lone)
+    assert how == {"ncs": []} and unchanged == pytest.approx(plain, abs=1e-5)
+    assert "No non-crystallographic symmetry" in caplog.text
+
+
+def test_both_engines_are_given_the_sites(crystal, tmp_path, monkeypatch):
+    structure, _, data, _, _ = crystal
+    file = tmp_path / "some sites.pdb"
+    sites_of(structure).write_pdb(str(file))
+    engine = EngineChoice(ncs_sites=str(file)).find(NetworkChoice(), data.reflections)
+    assert engine.ncs_sites[0].count_atom_sites() == 11
+    asked = []
+    monkeypatch.setattr(ParrotEngine, "find", lambda path, options, rest: asked.append(options))
+    EngineChoice("parrot", ncs_sites=str(file)).find(NetworkChoice(), data.reflections)
+    assert checked_options(asked[0]) == ["-ncs-mask-filter-radius", "9.0", "-pdbin-ha", str(file)]
+    with pytest.raises(InputError, match="cannot be read"):
+        EngineChoice(ncs_sites="absent.pdb").find(NetworkChoice(), data.reflections)
