@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .crank2.places import CRANK2_PLACES
 from .errors import Crank2UnetError
+from .process import usable_cores
 
 REQUIRED = ("numpy", "scipy", "gemmi", "jinja2", "matplotlib", "tqdm")
 # distributions that all install the same Python package: whichever came last overwrote the others
@@ -136,8 +137,7 @@ def _device(model_path: str | Path | None, device: str) -> CheckLine:
 
 def _cores() -> CheckLine:
     total = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
-    return CheckLine("cores", "ok", f"{usable} usable of {total}")
+    return CheckLine("cores", "ok", f"{usable_cores()} usable of {total}")
 
 
 def _memory(meminfo: str = "/proc/meminfo") -> CheckLine:

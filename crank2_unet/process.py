@@ -22,7 +22,7 @@ def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = F
     Parameters
     ----------
     run : the work; returns an exit status, None for 0.
-    extra : what to install, as in crank2-unet[extra], if a package is missing.
+    extra : what to install, the extra of this package to install, if a library is missing.
     debug : show where an internal error happened.
 
     Returns
@@ -38,8 +38,8 @@ def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = F
     except Crank2UnetError as error:
         print(f"ERROR: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
-        print(f"ERROR: the Python package {error.name} is not installed. Install it with "
-              f"'pip install crank2-unet[{extra}]'.", file=sys.stderr)
+        print(f"ERROR: the Python package {error.name} is not installed. Install it with pip install "
+              f"'.[{extra}]' in the folder of crank2-unet.", file=sys.stderr)
     except KeyboardInterrupt:
         print("ERROR: interrupted; no result was written.", file=sys.stderr)
     except MemoryError:
@@ -82,3 +82,8 @@ def _warnings_shown() -> Iterator[None]:
         yield
     finally:
         log.removeHandler(shown)
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use; batch systems often grant fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -164,7 +164,7 @@ def _add_model(commands) -> None:
 
     add_commands(commands.add_parser(
         "model", help="prepare, train, export and evaluate networks",
-        description="For those who train networks; needs 'pip install crank2-unet[train]'."))
+        description="For those who train networks; needs the extra train: pip install '.[train]'."))
 
 
 def _command(commands, name: str, run, summary: str, text: str) -> argparse.ArgumentParser:

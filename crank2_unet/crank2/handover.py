@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import logit
 
 from ..crystal.grids import like
+from ..crystal.phases import angle_degrees
 from ..crystal.reflections import Reflections
 from ..files.maps import read_map, write_map
 from ..files.mtz import MtzFile
@@ -55,7 +56,7 @@ def carrier_file(folder: str | Path, solvent_content: float) -> Path:
         reflections = Reflections(file.mtz.cell, file.mtz.spacegroup, d_min)
         carrier = carrier_coefficients(_weights(folder, solvent_content), reflections)
         write_mtz(path, file, reflections, {
-            "FMSK": ("F", np.abs(carrier)), "PHMSK": ("P", np.rad2deg(np.angle(carrier)) % 360)},
+            "FMSK": ("F", np.abs(carrier)), "PHMSK": ("P", angle_degrees(carrier))},
             "Noise with high variance in the protein", keep="")
     return path
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..crystal.grids import asymmetric_unit, like, orbits, structure_factors
 from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
-from ..crystal.phases import map_correlation, phase_difference
+from ..crystal.phases import angle_degrees, map_correlation, phase_difference
 from ..errors import InputError
 from .ncs import NcsSums
 from .protein_statistics import protein_levels
@@ -175,7 +175,7 @@ class _Sequence:
                  held_back: np.ndarray | None = None):
         self._data, self._averager, self._held_back = data, averager, held_back
         start = data.coefficients if held_back is None else np.where(held_back, 0, data.coefficients)
-        self.map, self.phi = CrystalMap(data.reflections, start), np.rad2deg(np.angle(start))
+        self.map, self.phi = CrystalMap(data.reflections, start), angle_degrees(start)
         self._step = np.zeros_like(start)
 
     @property

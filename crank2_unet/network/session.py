@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DeviceError, ModelError
+from ..process import usable_cores
 from .model_card import ModelCard
 
 _log = logging.getLogger(__name__)
@@ -94,18 +94,13 @@ def self_test_values(predict, seed: int, shape: list[int]) -> np.ndarray:
     return np.append(logits.mean(), logits.ravel()[:: logits.size // 5][:5])
 
 
-def usable_cores() -> int:
-    """CPU cores that this process may use; batch systems often grant fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _start(onnx: Path, asked: str, threads: int):
     """ONNX Runtime session and the device that it really runs on."""
     try:
         import onnxruntime
     except ImportError as error:
         raise ModelError(f"ONNX Runtime cannot be imported ({error}). Install it with "
-                         "'pip install crank2-unet[cpu]', or [gpu] for CUDA.") from error
+                         "'pip install onnxruntime', or onnxruntime-gpu for CUDA.") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads  # explicit: its own guess fails under cpusets
     options.log_severity_level = 4  # a CUDA that does not start is reported below, in one line

@@ -10,6 +10,7 @@ import numpy as np
 from .. import __version__
 from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
+from ..crystal.phases import angle_degrees
 from ..errors import InputError
 from ..files.coordinates import read_structure
 from ..files.mtz_input import Input, read_phased
@@ -87,7 +88,7 @@ def _write(options: ParrotOptions, given: Input, result: ModificationResult) -> 
     if options.modify_map_and_terminate:  # of any scale: give it that of the amplitudes
         coefficients = result.modified * _scale(given.data.f, result.modified)
     groups = [_group(options.colout_fc or options.colout, given, ("F_phi.F", "F_phi.phi"), "FP",
-                     (np.abs(coefficients), np.rad2deg(np.angle(coefficients)) % 360))]
+                     (np.abs(coefficients), angle_degrees(coefficients)))]
     if not options.modify_map_and_terminate:
         groups.insert(0, _group(options.colout_hl or options.colout, given,
                                 ("ABCD.A", "ABCD.B", "ABCD.C", "ABCD.D"), "AAAA", result.hl.T))

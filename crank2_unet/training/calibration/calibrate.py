@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-import gemmi
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -28,7 +27,7 @@ from ...network.session import SolventNet, self_test_values
 from ...solvent.content import CutoffDistribution, cutoff_for
 from ..evaluation.predictions import predict
 from ..parallel import run_all
-from ..preparation.prepared import PreparedStructure, prepared_files
+from ..preparation.prepared import PreparedHeader, PreparedStructure, prepared_files
 
 _log = logging.getLogger(__name__)
 ONNX_FILE = "solvent.onnx"
@@ -223,11 +222,11 @@ def describe_structures(folder: str | Path) -> dict:
     structures."""
     codes, d_min, errors, groups = [], [], [], set()
     for path in prepared_files(folder):
-        with np.load(path) as file:
-            codes.append(str(file["code"]))
-            d_min.append(float(file["d_min"]))
-            errors.extend(file["phase_error"])
-            groups.add(gemmi.SpaceGroup(str(file["spacegroup"])).point_group_hm())
+        header = PreparedHeader.read(path)
+        codes.append(header.code)
+        d_min.append(header.d_min)
+        errors.extend(header.phase_error)
+        groups.add(header.spacegroup.point_group_hm())
     return {"structures": sorted(set(codes)), "n_maps": len(errors), "point_groups": sorted(groups),
             "d_min_range": [min(d_min), max(d_min)],
             "phase_error_range": [min(errors), max(errors)]}

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from ...crystal.grids import asymmetric_unit
 from ...crystal.observations import PhasedData
-from ...crystal.phases import hl_from_phi_fom
+from ...crystal.phases import angle_degrees, hl_from_phi_fom
 from ...crystal.reflections import Reflections
 from ...errors import InputError, ModelError
 from ...files.output import staged, write_json
@@ -131,7 +131,7 @@ def examine_file(path: str, card: str) -> dict:
 def _features(hand: PhasedData, net: SolventNet) -> dict:
     """Features of a hand, whose phase probabilities are taken from its map."""
     fom = np.clip(np.nan_to_num(np.abs(hand.coefficients) / hand.f), 0.0, 0.999)
-    phi = np.rad2deg(np.angle(hand.coefficients))
+    phi = angle_degrees(hand.coefficients)
     hand = replace(hand, hl=hl_from_phi_fom(phi, fom, hand.reflections.allowed_phase))
     first, logits = features_of_map(hand, net)
     content = estimate_solvent(logits.array[asymmetric_unit(logits)], net.card.cutoffs).value

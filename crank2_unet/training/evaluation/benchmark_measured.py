@@ -18,7 +18,13 @@ from ...crystal.maps import CrystalMap, standard_spacing
 from ...crystal.masks import cut_at_fraction, flat_mask, model_mask
 from ...crystal.model_factors import model_structure_factors
 from ...crystal.observations import PhasedData
-from ...crystal.phases import map_correlation, mean_phase_error, phi_fom_from_hl, to_complex
+from ...crystal.phases import (
+    angle_degrees,
+    map_correlation,
+    mean_phase_error,
+    phi_fom_from_hl,
+    to_complex,
+)
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...files.mtz_input import read_anomalous, read_phased
@@ -85,7 +91,7 @@ class Case:
         model = _in_crystal(folder / "model.pdb.gz", reflections)
         grid = empty_grid(reflections.cell, reflections.spacegroup, standard_spacing(reflections.d_min))
         meta = json.loads((folder / "meta.json").read_text())
-        return cls(data, np.rad2deg(np.angle(model_structure_factors(model, reflections))),
+        return cls(data, angle_degrees(model_structure_factors(model, reflections)),
                    model_mask(model, grid), Composition.from_file(folder / "sequence.fasta"),
                    meta["validation"]["solvent_content_matthews"])
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-import gemmi
 import numpy as np
 
 from ...errors import InputError
@@ -15,7 +14,7 @@ from ...files.output import staged, write_json
 from ...network.model_card import ModelCard
 from ...network.session import SolventNet
 from ..parallel import run_all
-from ..preparation.prepared import prepared_files
+from ..preparation.prepared import PreparedHeader, prepared_files
 from .benchmark_measured import BLURS, METHODS, RADII, Case, compare_masks
 from .masks import bin_name
 from .metrics import format_table
@@ -95,9 +94,8 @@ def choose(folders: Sequence[str | Path], errors: tuple[float, float], largest_v
 
 
 def _fits(path: Path, errors: tuple[float, float], largest_volume: float) -> bool:
-    with np.load(path) as file:
-        return (errors[0] <= file["phase_error"][0] <= errors[1]
-                and gemmi.UnitCell(*file["cell"]).volume <= largest_volume)
+    header = PreparedHeader.read(path)
+    return errors[0] <= header.phase_error[0] <= errors[1] and header.cell.volume <= largest_volume
 
 
 def benchmark_file(path: str, card: str, settings: dict, kept: str) -> dict:

@@ -7,12 +7,9 @@ Work goes through Dask: the same call runs on the cores of one machine or on a c
 from __future__ import annotations
 
 import csv
-import json
-import os
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -21,7 +18,7 @@ from ...crystal.filters import soften
 from ...crystal.grids import empty_grid, like
 from ...crystal.masks import cut_at_fraction, model_mask
 from ...crystal.observations import PhasedData
-from ...crystal.phases import map_correlation, mean_phase_error
+from ...crystal.phases import map_correlation
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...modification.cycles import modify_density
@@ -32,6 +29,7 @@ from ...sad.phasing import other_hand, phase_sad
 from ...simulation.experiment import SimulatedSad, simulate_sad
 from ...simulation.random_settings import random_settings
 from ..parallel import run_all
+from .prepared import OtherHand, PreparedMap, encode, write_prepared
 
 SPLITS = ("train", "validation", "test")
 TRUTH_SPACING = 1.0  # Angstrom, that of the network's windows
@@ -110,9 +108,7 @@ def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cyc
     coordinates = Path(folder) / f"{row['code']}.cif.gz"
     net = card and SolventNet.load(card, "cpu", threads=1)
     arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands, net)
-    with open(f"{path}.part", "wb") as file:
-        np.savez(file, **arrays)
-    os.replace(f"{path}.part", path)
+    write_prepared(path, arrays)
 
 
 def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
@@ -131,12 +127,7 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
 
     Returns
     -------
-    code, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients (m, n) of
-    m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed bits of
-    the solvent mask) and truth_shape; phi_true (n,), degrees; solvent_mask and solvent_matthews;
-    n_residues; settings (JSON of SadSettings).  With ``both_hands`` also other_spacegroup,
-    other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
-    the enantiomorph of the structure.
+    See :func:`~.prepared.encode`.
     """
     rng = np.random.default_rng((seed, zlib.crc32(row["code"].encode()), variant))
     structure = gemmi.read_structure(str(path))
@@ -150,22 +141,13 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
                                              TRUTH_SPACING))
     start = phased.coefficients
     data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
-    maps = [_Map(0, start, phased.phi, phased.fom)]
+    maps = [PreparedMap(0, start, phased.phi, phased.fom)]
     maps += [_later_map(data, truth, float(row["solvent"]), rng, net) for _ in range(later_cycles)]
-    return {
-        "code": row["code"], "variant": variant, "n_residues": int(row["n_residues"]),
-        "solvent_matthews": float(row["solvent"]), "settings": json.dumps(asdict(settings)),
-        "cell": np.array(reflections.cell.parameters), "d_min": reflections.d_min,
-        "spacegroup": reflections.spacegroup.xhm(),
-        "f": phased.f.astype(np.float32), "sigf": phased.sigf.astype(np.float32),
-        "hl": phased.hl.astype(np.float32),
-        "truth": np.packbits(truth.array > 0.5), "truth_shape": np.array(truth.shape),
-        "phi_true": np.rad2deg(np.angle(simulated.f_true)).astype(np.float16),
-        "solvent_mask": float(truth.array.mean()), **_describe(maps, data, simulated.f_true),
-        **(_other_hand(simulated) if both_hands else {})}
+    return encode(row["code"], variant, int(row["n_residues"]), float(row["solvent"]), settings, data,
+                  truth, simulated.f_true, maps, _other_hand(simulated) if both_hands else None)
 
 
-def _other_hand(simulated: SimulatedSad) -> dict:
+def _other_hand(simulated: SimulatedSad) -> OtherHand:
     """Map of the same data phased with the other hand of the sites."""
     data, spacegroup = simulated.data, simulated.data.reflections.spacegroup
     sites, other = other_hand(simulated.sites, spacegroup)
@@ -173,9 +155,8 @@ def _other_hand(simulated: SimulatedSad) -> dict:
     phased = phase_sad(replace(data, reflections=turned), sites, simulated.scatterer,
                        cycles=_REFINEMENT_CYCLES)
     f_true = enantiomorphic_factors(simulated.f_true, data.reflections)
-    return {"other_spacegroup": other.xhm(),
-            "other_coefficients": phased.coefficients.astype(np.complex64),
-            "other_map_cc": map_correlation(phased.coefficients, f_true, turned.multiplicity)}
+    return OtherHand(turned, phased.coefficients,
+                     map_correlation(phased.coefficients, f_true, turned.multiplicity))
 
 
 def enantiomorphic_factors(f: np.ndarray, reflections: Reflections) -> np.ndarray:
@@ -185,17 +166,8 @@ def enantiomorphic_factors(f: np.ndarray, reflections: Reflections) -> np.ndarra
     return np.conj(f) * np.exp(2j * np.pi * (reflections.hkl @ shift))
 
 
-class _Map(NamedTuple):
-    """Coefficients (n,) complex after a number of cycles, and their phases and foms."""
-
-    cycle: int
-    coefficients: np.ndarray
-    phi: np.ndarray
-    fom: np.ndarray
-
-
 def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
-               rng: np.random.Generator, net: SolventNet | None) -> _Map:
+               rng: np.random.Generator, net: SolventNet | None) -> PreparedMap:
     """A map of 1 to 6 cycles of density modification.
 
     Without a network, half the time with the classical mask, otherwise with what stands for masks
@@ -210,7 +182,7 @@ def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
         weights = FixedWeights(soften(_damage(truth, rng), 1.0))
     result = modify_density(data, weights, cycles)
     # what a network is shown in the cycle after
-    return _Map(cycles, result.next_coefficients, result.phi, result.fom)
+    return PreparedMap(cycles, result.next_coefficients, result.phi, result.fom)
 
 
 def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid:
@@ -222,19 +194,6 @@ def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid
     error = rng.uniform(0.1, 0.6) * noise / noise.std()
     return cut_at_fraction(like(truth, soften(truth, 2.0).array + error), truth.array.mean(),
                            lowest=False)
-
-
-def _describe(maps: list[_Map], data: PhasedData, f_true: np.ndarray) -> dict:
-    """Coefficients of the maps and how good they are."""
-    measured = np.isfinite(data.f)
-    phi_true = np.rad2deg(np.angle(f_true[measured]))
-    return {
-        "coefficients": np.stack([m.coefficients for m in maps]).astype(np.complex64),
-        "map_cycle": np.array([m.cycle for m in maps]),
-        "phase_error": np.array([mean_phase_error(m.phi[measured], phi_true) for m in maps]),
-        "fom": np.array([m.fom[measured].mean() for m in maps]),
-        "map_cc": np.array([map_correlation(m.coefficients, f_true, data.reflections.multiplicity)
-                            for m in maps])}
 
 
 def _choose(index_csv: str | Path, split: str, limit: int | None, seed: int,

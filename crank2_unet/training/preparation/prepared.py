@@ -1,11 +1,14 @@
-"""Training windows from prepared structures: random places and orientations of random maps."""
+"""Prepared structures: the format of their files, written and read here only."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -14,10 +17,11 @@ from ...crystal.grids import like
 from ...crystal.maps import CrystalMap
 from ...crystal.masks import flat_mask
 from ...crystal.observations import PhasedData
-from ...crystal.phases import to_complex
+from ...crystal.phases import map_correlation, mean_phase_error, to_complex
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...modification.sharpening import Sharpening
+from ...simulation.settings import SadSettings
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ class OtherHand:
         """From a prepared file, and the reflections of its right hand."""
         turned = Reflections(given.cell, gemmi.SpaceGroup(str(file["other_spacegroup"])), given.d_min)
         return cls(turned, file["other_coefficients"], float(file["other_map_cc"]))
+
+
+class PreparedMap(NamedTuple):
+    """Coefficients (n,) complex after a number of cycles, and their phases and foms."""
+
+    cycle: int
+    coefficients: np.ndarray
+    phi: np.ndarray
+    fom: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,75 @@ class PreparedStructure:
                        int(file["n_residues"]), file["map_cc"],
                        file["phi_true"].astype(float),
                        OtherHand.read(file, reflections) if "other_map_cc" in file else None)
+
+
+def encode(code: str, variant: int, n_residues: int, solvent: float, settings: SadSettings,
+           data: PhasedData, truth: gemmi.FloatGrid, f_true: np.ndarray, maps: list[PreparedMap],
+           other: OtherHand | None) -> dict:
+    """The arrays of one prepared file.
+
+    Parameters
+    ----------
+    code, variant : entry of the PDB and number of the experiment.
+    n_residues, solvent : in the asymmetric unit; solvent content of the modelled mass.
+    settings : of the experiment.
+    data, maps : phased data and their maps, the first as phased.
+    truth : solvent mask of the model.
+    f_true : (n,) complex, true structure factors.
+    other : the other hand, where it was made.
+
+    Returns
+    -------
+    code, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients (m, n) of
+    m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed bits of
+    the solvent mask) and truth_shape; phi_true (n,), degrees; solvent_mask and solvent_matthews;
+    n_residues; settings (JSON of SadSettings).  With ``other`` also other_spacegroup,
+    other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
+    the enantiomorph of the structure.
+    """
+    r, measured = data.reflections, np.isfinite(data.f)
+    phi_true = np.rad2deg(np.angle(f_true))  # within +-180: half precision is finer there
+    hand = {} if other is None else {
+        "other_spacegroup": other.reflections.spacegroup.xhm(),
+        "other_coefficients": other.coefficients.astype(np.complex64), "other_map_cc": other.map_cc}
+    return {
+        "code": code, "variant": variant, "n_residues": n_residues, "solvent_matthews": solvent,
+        "settings": json.dumps(asdict(settings)), "cell": np.array(r.cell.parameters),
+        "d_min": r.d_min, "spacegroup": r.spacegroup.xhm(),
+        **{name: getattr(data, name).astype(np.float32) for name in ("f", "sigf", "hl")},
+        "truth": np.packbits(truth.array > 0.5), "truth_shape": np.array(truth.shape),
+        "phi_true": phi_true.astype(np.float16), "solvent_mask": float(truth.array.mean()),
+        "coefficients": np.stack([m.coefficients for m in maps]).astype(np.complex64),
+        "map_cycle": np.array([m.cycle for m in maps]),
+        "phase_error": np.array([mean_phase_error(m.phi[measured], phi_true[measured])
+                                 for m in maps]),
+        "fom": np.array([m.fom[measured].mean() for m in maps]),
+        "map_cc": np.array([map_correlation(m.coefficients, f_true, r.multiplicity) for m in maps]),
+        **hand}
+
+
+def write_prepared(path: str | Path, arrays: dict) -> None:
+    """Write a prepared file, which appears only when it is complete."""
+    with open(f"{path}.part", "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(f"{path}.part", path)
+
+
+class PreparedHeader(NamedTuple):
+    """What can be read of a prepared file at little cost: see :class:`PreparedStructure`."""
+
+    code: str
+    cell: gemmi.UnitCell
+    spacegroup: gemmi.SpaceGroup
+    d_min: float
+    phase_error: np.ndarray
+
+    @classmethod
+    def read(cls, path: str | Path) -> PreparedHeader:
+        with np.load(path) as file:
+            return cls(str(file["code"]), gemmi.UnitCell(*file["cell"]),
+                       gemmi.SpaceGroup(str(file["spacegroup"])), float(file["d_min"]),
+                       file["phase_error"])
 
 
 def prepared_files(folder: str | Path, limit: int | None = None, seed: int = 0) -> list[Path]:
