@@ -30,6 +30,13 @@ def pytest_sessionstart(session):
                     "with pip install -e '.[cpu,test]', or again with pip install '.[cpu,test]'.", 3)
 
 
+def pytest_collection_modifyitems(items):
+    """What runs other programs or trains networks is slow; single tests elsewhere say so themselves."""
+    for item in items:
+        if {"integration", "training"} & set(item.path.relative_to(REPOSITORY).parts):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with sad/ and structures/, named by the environment variable CRANK2_UNET_DATA."""

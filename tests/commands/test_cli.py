@@ -108,6 +108,7 @@ def test_dm_improves_the_map(phased, folder, truth):
     assert correlation(out / "dm.mtz", truth, "FWT,PHWT") > correlation(phased, truth) + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [
     ["--mask", "variance"], ["--solvent-content", "0.5"], ["--residues", "100"],
     ["--cycles", "1"], ["--colin-phifom", "PHIB,FOM"]])
@@ -211,6 +212,7 @@ def test_help_is_quick_and_light():
         assert "usage: crank2-unet" in got.stdout
 
 
+@pytest.mark.slow
 def test_example_script_compares_masks():
     """With three cycles already, the network's masks are worth more than the classical ones."""
     root = EXAMPLES.parent

@@ -160,6 +160,7 @@ def test_shipped_data_are_those_of_the_script(simulated):
         assert made_site.atom.pos.dist(site.atom.pos) < 0.002
 
 
+@pytest.mark.slow
 def test_phasing_the_shipped_files_gives_a_weak_but_useful_map(simulated):
     _, data, _ = read_anomalous(EXAMPLES / "example.mtz")
     assert data.wavelength == pytest.approx(make_example.WAVELENGTH, abs=1e-4)

@@ -20,6 +20,7 @@ from crank2_unet.network.map_quality import likeness
 from crank2_unet.network.model_card import ModelCard
 
 
+@pytest.mark.slow
 def test_right_hand_is_found_in_either_order(card, hands, tmp_path, capsys):
     right, wrong = hands
     for number, files in enumerate(((right, wrong), (wrong, right))):

@@ -44,6 +44,7 @@ def of_real(folder, sets):
                  Columns("F,SIGF", "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"), data / "sequence.fasta")
 
 
+@pytest.mark.slow
 def test_the_example_gives_what_is_on_record(tmp_path):
     assert of_example(tmp_path) == pytest.approx(json.loads(RECORD.read_text())["example"],
                                                  abs=TOLERANCE)

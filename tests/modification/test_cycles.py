@@ -118,6 +118,7 @@ def test_solvent_becomes_flat_and_protein_keeps_its_mean():
     assert whole[~solvent].mean() == pytest.approx(density.array[~solvent].mean(), abs=tolerance)
 
 
+@pytest.mark.slow
 def test_figures_of_merit_of_a_wrong_mask_hardly_rise_without_cause():
     data, truth, mask = noisy(blob("C 1 2 1"), fom=0.3)
     wrong = like(mask, np.roll(mask.array, mask.nu // 4, axis=0))

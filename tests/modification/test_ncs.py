@@ -135,6 +135,7 @@ def test_refinement_finds_the_operator_from_nearby(crystal):
     assert averager.statistics[0].correlation > averager.level
 
 
+@pytest.mark.slow
 def test_averaging_lowers_the_noise_and_improves_phases(crystal):
     _, operator, data, truth, mask = crystal
     density = start(data)
@@ -193,6 +194,7 @@ def test_level_is_that_of_noise(crystal):
     assert 0 < large < small
 
 
+@pytest.mark.slow
 def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, caplog):
     structure, operator, data, truth, mask = crystal
 

@@ -200,6 +200,7 @@ def dm(inputs, *options):
     return main(["dm", str(inputs / "in.mtz"), "-o", str(inputs / "out"), "--cycles", "2", *options])
 
 
+@pytest.mark.slow
 def test_command_line_says_what_was_used(inputs, stand_in, capsys):
     mask = ["--mask", str(inputs / "mask.ccp4")]
     for options, engine, words in (
@@ -230,6 +231,7 @@ def test_command_line_says_what_was_used(inputs, stand_in, capsys):
                           read_map(inputs / "mask.ccp4").array)
 
 
+@pytest.mark.slow
 def test_network_masks_for_a_patched_parrot(inputs, case, stand_in):
     """The whole way, and the script that repeats it with a mask server of its own."""
     assert dm(inputs, "--parrot", str(stand_in(True)), "--solvent-content", "0.5",

@@ -100,6 +100,7 @@ def test_error_free_mates_give_the_true_phases_and_only_in_the_true_hand(symbol)
     assert phased.statistics["map_skewness"] > misled.statistics["map_skewness"] + 0.1
 
 
+@pytest.mark.slow
 def test_foms_are_honest():
     for noise in (0.02, 0.06):
         made = make("P 31 2 1", noise, n_light=200)
@@ -111,6 +112,7 @@ def test_foms_are_honest():
     assert 0.1 < result.fom.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_refinement_puts_displaced_sites_back():
     made = make("P 43 21 2", 0.02, n_light=150)
     rng = np.random.default_rng(1)
@@ -128,6 +130,7 @@ def test_refinement_puts_displaced_sites_back():
     assert result.fom.mean() > phase_sad(made.data, moved, SELENIUM, 0).fom.mean() + 0.05
 
 
+@pytest.mark.slow
 def test_sites_stay_where_they_are_along_a_polar_axis():
     made = make("P 1 21 1", 0.03)
     moved = made.sites.clone()

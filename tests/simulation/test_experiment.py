@@ -39,6 +39,7 @@ def direct_sum(structure, hkl, settings):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacegroup, cell", [
     ("P 1", (20, 24, 28, 80, 95, 100)), ("P 21 21 21", (28, 32, 36, 90, 90, 90)),
     ("P 65", (36, 36, 30, 90, 90, 120)), ("C 1 2 1", (50, 30, 30, 90, 105, 90))])
