@@ -33,6 +33,7 @@ _BEND = 0.05
 _TRUST = np.linspace(0.1, 1.0, 46)  # shares of sigma-A that are tried
 _NEARBY = 0.7  # width, in steps of h, k, l, of the Gaussian that weighs neighbours
 _LEAST_WEIGHT = 0.3  # of the mean over all reflections, beside 4.1 of all neighbours
+_EXPECTED_WEIGHT = 6.0  # of the expected intensity of what is filled in; 2 to 6 are as good
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Weighted:
     phi, fom : (n,) its best phase, degrees, and figure of merit.
     f_calc : (n,) complex, Fc on the scale of the observed amplitudes.
     sigma_a : (n,) correlation of Ec with the normalised structure factors of the crystal.
-    filled : (n,) complex 2mFo-DFc (centric: mFo), DFc where not measured: the map to look at.
+    filled : (n,) complex 2mFo-DFc (centric: mFo), DFc, anchored as in :func:`combine`, where not
+        measured: the map to look at.
     extrinsic : (n,) complex, the map to modify next, see :func:`combine`.
     trust : share of the sigma-A of agreeing amplitudes that ``sigma_a`` has, 0..1.
     """
@@ -106,6 +108,11 @@ def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
     coefficients here have this part with the weight of a Wiener filter for its error.  Without
     experimental phases and for good Fc eta is 1/2, which gives 2mFo-DFc (Main, 1979, Acta Cryst.
     A35, 779-785); for centric reflections it tends to 0, which gives mFo.
+
+    Reflections without an amplitude are filled in with DFc.  No amplitude holds Fc there, but its
+    intensity is known on average, as that of the measured reflections of this resolution (Wilson).
+    So Ec^2 of what is filled in has a mean that is 1 before it is looked at; DFc is put on the scale
+    on which the mean of the neighbours that are filled in, too, is what was expected.
     """
     r, measured = data.reflections, np.isfinite(data.f)
     used = measured if held_back is None else measured & ~held_back
@@ -130,13 +137,14 @@ def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
 
     best = to_complex(fom * np.nan_to_num(data.f), phi)
     expected = sigma_a * f_calc
+    anchored = expected / _excess(pair.e_calc, r, ~used)
     eta = pair.e_obs**2 * (1 - fom**2) / pair.variance(sigma_a)
     eta = np.where(r.centric, shells.mean(eta, r.centric), shells.mean(eta, ~r.centric)).clip(0, 1)
     extrinsic = (best - eta * expected) / (1 - eta * sigma_a**2)
     return Weighted(hl, phi, fom, f_calc, sigma_a,
                     filled=np.where(measured, np.where(r.centric, best, 2 * best - expected),
-                                    expected),
-                    extrinsic=np.where(used, extrinsic, expected), trust=trust)
+                                    anchored),
+                    extrinsic=np.where(used, extrinsic, anchored), trust=trust)
 
 
 def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np.ndarray:
@@ -146,13 +154,27 @@ def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np
     their strong and weak regions even where its phases are wrong, and sigma-A would take this for an
     agreement of phases.  How much neighbours tell is found by linear regression.
     """
-    nearby = reflections.neighbours
-    present = (nearby >= 0) & measured[nearby]
-    weight = np.exp(-(NEIGHBOURS**2).sum(axis=1) / (2 * _NEARBY**2))
-    mean = (weight @ (present * e[nearby] ** 2) + _LEAST_WEIGHT) / (weight @ present + _LEAST_WEIGHT)
+    total, weight = _over_neighbours(e**2, reflections, measured)
+    mean = (total + _LEAST_WEIGHT) / (weight + _LEAST_WEIGHT)
     (_, covariance), (_, variance) = np.cov(e[measured] ** 2, mean[measured])
     slope = np.clip(covariance / max(variance, 1e-30), 0, 1)
     return e / np.sqrt(1 + slope * (mean - 1))
+
+
+def _excess(e: np.ndarray, reflections: Reflections, filled_in: np.ndarray) -> np.ndarray:
+    """Root mean square, (n,), of normalised amplitudes that are filled in, round each of them; with
+    the weight of what is expected it is the posterior mean."""
+    total, weight = _over_neighbours(e**2, reflections, filled_in)
+    return np.sqrt((total + e**2 + _EXPECTED_WEIGHT) / (weight + 1 + _EXPECTED_WEIGHT))
+
+
+def _over_neighbours(values: np.ndarray, reflections: Reflections, chosen: np.ndarray,
+                     ) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted sums of values and of ones, (n,), over those neighbours that are ``chosen``."""
+    nearby = reflections.neighbours
+    present = (nearby >= 0) & chosen[nearby]
+    weight = np.exp(-(NEIGHBOURS**2).sum(axis=1) / (2 * _NEARBY**2))
+    return weight @ (present * values[nearby]), weight @ present
 
 
 def _fit_sigma_a(shells: Shells, log_likelihood: np.ndarray) -> np.ndarray:

@@ -7,14 +7,15 @@ import pytest
 from blob import CELLS, blob, noisy, without
 
 from crank2_unet.crystal.filters import soften
-from crank2_unet.crystal.grids import density_map, like
+from crank2_unet.crystal.grids import asymmetric_unit, density_map, like
 from crank2_unet.crystal.masks import model_mask
 from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
 from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.modification import cycles as modification
-from crank2_unet.modification.cycles import modify_density, modify_map
+from crank2_unet.modification.cycles import modify_density
+from crank2_unet.modification.expectation import modify_map
 from crank2_unet.modification.region_weights import VarianceWeights, deviation_radius
 from crank2_unet.modification.sharpening import Sharpening
 
@@ -95,21 +96,40 @@ def test_unmeasured_and_unphased_reflections_are_predicted():
     assert map_correlation(to_complex(out.fom, out.phi), truth, multiplicity) > 0.6
 
 
+@pytest.mark.parametrize("symbol", ["C 1 2 1", "P 21 21 21"])
+@pytest.mark.parametrize("limit", [5.0, 9.0])
+def test_a_missing_cone_does_not_run_away(symbol, limit):
+    data, truth, mask = noisy(blob(symbol), fom=0.6)
+    lost = data.reflections.d > limit
+    out = modify_density(without(data, lost), constant(soften(mask, 1.5)), 20)
+    multiplicity = data.reflections.multiplicity
+
+    def size(coefficients):
+        return np.sqrt((multiplicity * np.abs(coefficients) ** 2)[lost].sum())
+    assert 0.3 < size(out.coefficients) / size(truth) < 1.5
+    measured = np.where(lost, 0, out.coefficients)
+    assert map_correlation(out.coefficients, truth, multiplicity) > map_correlation(
+        measured, truth, multiplicity)
+
+
 def test_modified_map_does_not_follow_a_change_of_the_input(case):
     data, truth, mask = case
     density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
     weights = soften(mask, 0.7)
     change = 0.01 * density.array.std() * np.random.default_rng(3).normal(size=density.shape)
-    first, gamma = modify_map(density, weights, data.reflections.d_min)
-    second, _ = modify_map(like(density, density.array + change), weights, data.reflections.d_min)
+    first, gamma, response = modify_map(density, weights, data.reflections.d_min)
+    second = modify_map(like(density, density.array + change), weights, data.reflections.d_min).density
     share = np.vdot(change, second.array - first.array) / np.vdot(change, change)
     assert 0.02 < gamma < 1 and abs(share) < 0.1 * gamma
+    assert response.array.mean() == pytest.approx(gamma, rel=0.01)
+    followed, unit = second.array - first.array + gamma * change, asymmetric_unit(density)
+    assert np.corrcoef(followed[unit], (response.array * change)[unit])[0, 1] > 0.99
 
 
 def test_solvent_becomes_flat_and_protein_keeps_its_mean():
     data, truth, mask = noisy(blob("P 1"))
     density = density_map(data.reflections, data.coefficients, data.reflections.d_min / 3)
-    modified, gamma = modify_map(density, mask, data.reflections.d_min)
+    modified, gamma, _ = modify_map(density, mask, data.reflections.d_min)
     whole = modified.array + gamma * density.array
     solvent = mask.array == 1
     assert whole[solvent].std() < 1e-5 * density.array.std()

@@ -11,8 +11,9 @@ from crank2_unet.crystal.grids import density_map
 from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
 from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
-from crank2_unet.modification.cycles import modify_density, modify_map
+from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
+from crank2_unet.modification.expectation import modify_map
 from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, correlation_level
 from crank2_unet.modification.ncs_search import (
     equal_by_symmetry,
@@ -174,16 +175,16 @@ def test_gamma_is_what_a_change_of_the_averaged_map_leaves(crystal):
     rng = np.random.default_rng(0)
     noise = (density.array.std() * rng.normal(size=density.shape)).astype(np.float32)
     sums = NcsSums(weight * (density.array + noise), weight, weight**2)
-    plain, gamma_plain = modify_map(density, soften(mask, 0.7), 2.5)
-    modified, gamma = modify_map(density, soften(mask, 0.7), 2.5, sums)
+    plain, gamma_plain, _ = modify_map(density, soften(mask, 0.7), 2.5)
+    modified, gamma, _ = modify_map(density, soften(mask, 0.7), 2.5, sums)
     change = 0.01 * density.array.std() * rng.normal(size=density.shape)
     moved = density.clone()
     moved.array[...] += change
-    second, _ = modify_map(moved, soften(mask, 0.7), 2.5, sums)
+    second = modify_map(moved, soften(mask, 0.7), 2.5, sums).density
     share = np.vdot(change, second.array - modified.array) / np.vdot(change, change)
     assert 0.02 < gamma < gamma_plain and abs(share) < 0.1 * gamma
     none = NcsSums(*np.zeros((3, *density.shape), np.float32))
-    same, gamma_none = modify_map(density, soften(mask, 0.7), 2.5, none)
+    same, gamma_none, _ = modify_map(density, soften(mask, 0.7), 2.5, none)
     assert gamma_none == pytest.approx(gamma_plain, rel=1e-5)
     assert np.allclose(same.array, plain.array, atol=1e-4 * plain.array.std())
 
