@@ -68,9 +68,12 @@ mask.ccp4, result.json and report.html; with Parrot also its log and a script th
                              "classical way; with Parrot its own mask), or a map with 1 = solvent "
                              "that is used in all cycles")
     parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--ncs", choices=["auto", "none"], default="auto",
+                        help="auto (default): average the map over non-crystallographic symmetry "
+                             "that heavy-atom sites show and the map confirms; none: never")
     parser.add_argument("--ncs-sites", metavar="SITES.pdb",
-                        help="heavy atoms by which non-crystallographic symmetry is looked for; "
-                             "the map is averaged over it. Default: no averaging")
+                        help="these sites; default: those that 'crank2-unet phase' has left beside "
+                             "IN.mtz, if it has made it")
     _add_engine(parser)
     _add_columns(parser)
     _add_content(parser)

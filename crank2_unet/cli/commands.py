@@ -26,13 +26,16 @@ def run_dm(options) -> None:
     from ..jobs.choices import EngineChoice
 
     engine = EngineChoice(options.engine, options.parrot, options.parrot_options,
-                               options.ncs_sites)
+                          options.ncs, options.ncs_sites)
     with _progress("modifying density") as progress:
         result = dm.run_dm(options.mtzin, options.output, _columns(options), _content(options),
                              _choice(options), options.mask, options.cycles, progress, engine)
     _print_solvent(result)
     print(f"Mask:             {options.mask}, in each of {options.cycles} cycles")
     print(f"Engine:           {_engine(result)}")
+    if result["ncs_sites"]:
+        found = "" if result.get("ncs", [None]) else ": none that the map confirms, so no averaging"
+        print(f"NCS:              looked for by the sites in {result['ncs_sites']}{found}")
     for ncs in result.get("ncs", []):
         print(f"NCS operator:     {ncs['operator']}, over {ncs['volume']:.2f} of the asymmetric unit, "
               f"correlation {ncs['correlation']:.2f}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
@@ -14,6 +14,7 @@ from ..modification.ncs_search import SITES_RADIUS
 from ..network.session import SolventNet
 from ..parrot.engine import ParrotEngine
 from ..solvent.matthews import Composition
+from .phase import sites_that_phased
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,27 @@ class EngineChoice:
     engine : "embedded", "parrot", or "auto": Parrot if one of the following is given.
     parrot : path or name of the program; default: found.
     options : for Parrot, in one string.
-    ncs_sites : coordinate file of heavy atoms, for NCS averaging by either program.
+    ncs : "auto": density is averaged over non-crystallographic symmetry (NCS) if heavy-atom sites are
+        known and show one that the map confirms; "none": it is not.
+    ncs_sites : coordinate file of heavy atoms; None: they are not known.
     """
 
     engine: str = "auto"
     parrot: str | None = None
     options: str = ""
+    ncs: str = "auto"
     ncs_sites: str | None = None
+
+    def __post_init__(self):
+        if self.ncs == "none" and self.ncs_sites:
+            raise InputError(f"--ncs none and --ncs-sites {self.ncs_sites} contradict each other. "
+                             "Leave one of them out.")
+
+    def with_sites_of(self, mtzin: str) -> EngineChoice:
+        """With the sites that phased an MTZ file, if ``phase`` has left them beside it."""
+        if self.ncs == "none" or self.ncs_sites:
+            return self
+        return replace(self, ncs_sites=sites_that_phased(mtzin))
 
     def find(self, choice: NetworkChoice, reflections: Reflections) -> Engine:
         sites = read_sites(self.ncs_sites, reflections) if self.ncs_sites else None

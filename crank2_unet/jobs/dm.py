@@ -41,6 +41,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
+            engine = engine.with_sites_of(mtzin)
             program = engine.find(choice, given.data.reflections)
             own = mask in ("unet", "variance")
             file_mask = None if own else read_mask(mask, given.data.reflections)
@@ -59,6 +60,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         outputs = {"mtz": "dm.mtz", "mask": "mask.ccp4", **modified.files, "columns": names}
         result = common("dm", given, net, clock, warnings, outputs) | entries | {
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
+            "ncs_sites": engine.ncs_sites,
             "mask_source": mask, "cycles": modified.cycles}
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))

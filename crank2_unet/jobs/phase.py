@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from .result import Clock, Warnings, describe_input, finish, header
 
 # free flags and anomalous data; older amplitudes and phases would make the new ones ambiguous
 _KEPT_WHEN_PHASED = "IGLKMD"
+_HANDED_ON = ("mtz", "sites")  # to density modification
 
 
 def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, hands: str = "given",
@@ -81,7 +84,30 @@ def _write_hand(stage: Path, file, reflections: Reflections, phased: SadResult, 
     phased.sites.write_pdb(str(stage / f"sites{suffix}.pdb"))
     outputs = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb", "columns": names}
     return {"hand": hand, "spacegroup": reflections.spacegroup.xhm(), "outputs": outputs,
+            "sha256": {kind: _sha256(stage / outputs[kind]) for kind in _HANDED_ON},
             "statistics": phased.statistics}
+
+
+def sites_that_phased(mtzin: str | Path) -> str | None:
+    """The sites by which :func:`run_phase` has made an MTZ file; None if it did not.
+
+    Both must be in the folder of that job, as its result.json records them, and unchanged since.
+    """
+    folder = Path(mtzin).parent
+    try:
+        hands = json.loads((folder / "result.json").read_text())["phasing"]["hands"]
+        for hand in hands:
+            files = {kind: folder / hand["outputs"][kind] for kind in _HANDED_ON}
+            if files["mtz"].name == Path(mtzin).name and hand["sha256"] == {
+                    kind: _sha256(file) for kind, file in files.items()}:
+                return str(files["sites"])
+    except (OSError, ValueError, LookupError, TypeError):  # no job of ours, or files are gone
+        pass
+    return None
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _scatterer(scatterer: Scatterer | str, wavelength: float | None, mtzin: str) -> Scatterer:

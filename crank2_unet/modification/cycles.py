@@ -18,13 +18,13 @@ from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
 from ..crystal.phases import angle_degrees, map_correlation, phase_difference
 from ..errors import InputError
-from .expectation import ModifiedMap, modify_map
+from .expectation import ModifiedMap, modify_map, reliability
 from .ncs import NcsSums
 from .region_weights import RegionWeights
 from .sharpening import Sharpening
 from .weighting import Weighted, combine
 
-Averager = Callable[[gemmi.FloatGrid, int], NcsSums]
+Averager = Callable[[gemmi.FloatGrid, int, float], NcsSums]
 
 # Correlation of the changes of the map in two cycles, below which the second takes back the first.
 # Others have hardly any correlation, however far the phases are from their end.
@@ -182,8 +182,9 @@ class _Sequence:
     def modify(self, weights: gemmi.FloatGrid, cycle: int, trust: float = 1.0) -> Weighted:
         """One cycle, after which the map is that of the next."""
         reflections = self._data.reflections
-        ncs = self._averager(self.map.density, cycle) if self._averager else None
-        made = modify_map(self.map.density, weights, reflections.d_min, ncs)
+        density = self.map.density
+        ncs = self._averager and self._averager(density, cycle, reliability(density, weights))
+        made = modify_map(density, weights, reflections.d_min, ncs)
         self.gamma, self.modified = made.gamma, self._less_own(made)
         weighted = combine(self._data, self.modified, trust, self._held_back)
         before, self._step = self._step, weighted.extrinsic - self.map.coefficients

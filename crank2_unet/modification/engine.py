@@ -5,7 +5,6 @@ The other one is :class:`~crank2_unet.parrot.engine.ParrotEngine`.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Callable, Protocol
@@ -18,8 +17,6 @@ from .cycles import modify_density
 from .ncs import NcsAverager
 from .ncs_search import SITES_RADIUS, operators_from_sites
 from .region_weights import RegionWeights
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,16 +82,13 @@ class EmbeddedEngine:
         averager = None if self.ncs_sites is None else self._averager(data)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
-        how = {} if averager is None else {"ncs": [
-            {"operator": str(operator), **asdict(statistics)}
-            for operator, statistics in zip(averager.operators, averager.statistics)]}
+        how = {} if self.ncs_sites is None else {"ncs": [
+            {"operator": str(operator), **asdict(statistics)} for operator, statistics in
+            (zip(averager.operators, averager.statistics) if averager else ())]}
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 
-    def _averager(self, data: PhasedData) -> NcsAverager:
+    def _averager(self, data: PhasedData) -> NcsAverager | None:
         density = data.map.density
         operators = operators_from_sites(self.ncs_sites, density)
-        if not operators:
-            _log.warning("No non-crystallographic symmetry was found from the sites: the map is not "
-                         "averaged.")
-        return NcsAverager(operators, density, SITES_RADIUS)
+        return NcsAverager(operators, density, SITES_RADIUS) if operators else None

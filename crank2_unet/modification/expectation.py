@@ -18,6 +18,8 @@ _MIN_SHARE = 0.02
 # Share of the points on either side that is clipped to measure means and variances: the peaks of
 # heavy atoms, 15-45 standard deviations high in SAD maps, would dominate them.
 _EXTREME = 0.01
+# Noise in the protein over that in the solvent, whose map was flattened in earlier cycles
+_NOISE_RATIO = 1.25
 _MAP_LEVELS = 1000  # to tabulate a smooth function of density
 _NOISE_LEVELS = 17  # to tabulate it for the shares of noise that NCS averaging leaves
 
@@ -70,9 +72,9 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     start, p_solvent = density.array[unit], solvent.array[unit]
     rho, own, noise_left, row = start, 1.0, None, 0
     if ncs is not None:
-        own = 1 / (1 + ncs.weight[unit])
-        rho = own * (start + ncs.density[unit])
-        noise_left = own**2 * (1 + ncs.weight_square[unit])
+        own = 1 / (1 + ncs.weight)
+        rho = own * (start + ncs.density)
+        noise_left = own**2 * (1 + ncs.weight_square)
         row = np.rint((1 - noise_left) * (_NOISE_LEVELS - 1)).astype(np.int32)
     level, posterior, flat = _expectations(rho, p_solvent, noise_left, d_min)
     step, slope = level[1] - level[0], np.diff(posterior, axis=1)
@@ -85,6 +87,16 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     modified = expected + p_solvent * (flat - expected) - gamma * start
     whole = orbits(density)
     return ModifiedMap(like(density, modified[whole]), gamma, like(density, response[whole]))
+
+
+def reliability(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid) -> float:
+    """Share of the variance of the density in the protein, 0..1, that is signal, by the noise seen in
+    the solvent."""
+    unit = asymmetric_unit(density)
+    rho, p_solvent = density.array[unit], solvent.array[unit]
+    moderate = np.clip(rho, *np.quantile(rho, [_EXTREME, 1 - _EXTREME]))
+    noise, variance = (_mean_variance(moderate, w)[1] for w in (p_solvent, 1 - p_solvent))
+    return float(np.clip(1 - _NOISE_RATIO * noise / variance, _MIN_SHARE, 1 - _MIN_SHARE))
 
 
 def _expectations(rho: np.ndarray, p_solvent: np.ndarray, noise_left: np.ndarray | None,

@@ -1,12 +1,13 @@
 """Averaging of density over non-crystallographic symmetry (NCS).
 
 Follows Cowtan (2010, Acta Cryst. D66, 470-478): an operator is used where the map agrees locally with
-its rotated copy, with a weight that grows with the agreement.  No envelope is needed.
+its rotated copy, with a weight that grows with the agreement.  No envelope is needed.  As the map
+becomes so good that copies are seen to differ, they are used less (:func:`copy_weight`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import gemmi
@@ -18,7 +19,7 @@ from scipy.signal import fftconvolve
 from scipy.spatial.transform import Rotation
 
 from ..crystal.filters import sphere_transform
-from ..crystal.grids import asymmetric_unit, like
+from ..crystal.grids import asymmetric_unit, like, orbits
 from ..errors import InputError
 
 # Local correlations count from 4 standard deviations of those between the map and its inverse
@@ -96,7 +97,7 @@ class OperatorStatistics:
 
 @dataclass(frozen=True)
 class NcsSums:
-    """Over all operators, on the grid of the map: sums of w rho(Rx), w and w^2."""
+    """Over all operators, at the points of the asymmetric unit, (m,): sums of w rho(Rx), w and w^2."""
 
     density: np.ndarray
     weight: np.ndarray
@@ -119,40 +120,85 @@ class NcsAverager:
         self.statistics: list[OperatorStatistics] = []  #: of the last cycle
         self._radius, self.level = radius, correlation_level(_clipped(start), radius)
 
-    def __call__(self, density: gemmi.FloatGrid, cycle: int) -> NcsSums:
-        """Sums over the operators; those are refined in cycles 1, 2, 4, 7, 10, ..."""
-        fine, clipped = _Periodic(density), _clipped(density)
-        level_peaks = _Periodic(clipped)
-        sums = [np.zeros(density.shape, np.float32) for _ in range(3)]
+    def __call__(self, density: gemmi.FloatGrid, cycle: int, reliability: float = 0.0) -> NcsSums:
+        """Sums over the operators; those are refined in cycles 1, 2, 4, 7, 10, ...
+
+        ``reliability`` is the share of the variance of the density that is signal, 0..1.
+        """
+        fine = _Periodic(density)
+        count = orbits(density).max() + 1
+        sums = np.zeros((3, count))
+        for operator, mask, one in self._masks(density, cycle):
+            weight = copy_weight(one.correlation, reliability) * mask.weight / mask.overlap
+            rotated = fine.at(operator.apply(mask.points))
+            for total, values in zip(sums, (weight * rotated, weight, weight**2)):
+                total += np.bincount(mask.orbit, values, count)
+        return NcsSums(*sums.astype(np.float32))
+
+    def measure(self, density: gemmi.FloatGrid, cycle: int) -> None:
+        """Refine the operators as in a cycle and find what they are worth, without averaging."""
+        for _ in self._masks(density, cycle):
+            pass
+
+    def _masks(self, density: gemmi.FloatGrid, cycle: int,
+               ) -> Iterator[tuple[Operator, _Mask, OperatorStatistics]]:
+        """Operators, refined as in a cycle, where they hold and what they are worth there; those that
+        hold nowhere are left out."""
+        clipped = _clipped(density)
+        level_peaks, unique = _Periodic(clipped), clipped.array[asymmetric_unit(clipped)]
         self.statistics = []
         for number, operator in enumerate(self.operators):
             mask = ncs_mask(clipped, operator, self._radius, self.level)
             if mask is None:
                 self.statistics.append(OperatorStatistics(0.0, 0.0))
                 continue
-            values = clipped.array[tuple((mask.index % density.shape).T)]
+            some = mask.some
+            values = unique[some.orbit]
             if cycle <= 2 or cycle % 3 == 1:
-                operator = _refine(operator, mask, values, level_peaks)
+                operator = _refine(operator, some, values, level_peaks)
                 self.operators[number] = operator
-            self.statistics.append(OperatorStatistics(
-                mask.volume / _asu_volume(density),
-                _correlation(values, level_peaks.at(operator.apply(mask.points)), mask.weight)))
-            _accumulate(sums, mask, fine.at(operator.apply(mask.points)), density)
-        return NcsSums(*sums)
+            correlation = _correlation(values, level_peaks.at(operator.apply(some.points)), some.weight)
+            self.statistics.append(OperatorStatistics(mask.volume / _asu_volume(density), correlation))
+            yield operator, mask, self.statistics[-1]
+
+
+def copy_weight(correlation: float, reliability: float) -> float:
+    """Weight, 0..1, of a copy's density beside a point's own in the best estimate of the truth.
+
+    With a share q of signal in the density, maps of copies whose true densities have correlation r
+    show a correlation c = qr.  The linear estimate of least error (Wiener) then weighs the two as
+    r(1 - q)/(1 - q r^2) to 1: equally where noise is all that copies differ by, or while nobody can
+    tell, and less and less as the map becomes so good that copies are seen to differ.
+    """
+    alike = min(1.0, max(correlation, 0.0) / max(reliability, 1e-6))
+    return alike * (1 - reliability) / (1 - reliability * alike**2)
 
 
 @dataclass(frozen=True)
 class _Mask:
     """Grid points (m) where an operator holds.
 
-    ``index`` : (m, 3) indices of the grid, not reduced to one cell; ``points`` : the same in
-    orthogonal Angstrom; ``weight`` : 0..1; ``volume`` : cubic Angstrom.
+    ``points`` : (m, 3) orthogonal Angstrom; ``orbit`` : (m,) their numbers in the asymmetric unit;
+    ``weight`` : (m,) 0..1; ``volume`` : cubic Angstrom.
     """
 
-    index: np.ndarray
     points: np.ndarray
+    orbit: np.ndarray
     weight: np.ndarray
     volume: float
+
+    @property
+    def overlap(self) -> float:
+        """How many symmetry copies of the mask typically cover one of its points: those of a
+        crystallographic neighbour, as a mask may reach into it."""
+        return float(np.median(np.bincount(self.orbit)[self.orbit]))
+
+    @property
+    def some(self) -> _Mask:
+        """About _POINTS of the points, evenly."""
+        every = slice(None, None, max(1, len(self.points) // _POINTS))
+        return replace(self, points=self.points[every], orbit=self.orbit[every],
+                       weight=self.weight[every])
 
 
 class _Periodic:
@@ -234,41 +280,20 @@ def _on_grid(density: gemmi.FloatGrid, weight: np.ndarray, start: np.ndarray, sp
     if not len(chosen):
         return None
     index = chosen + first.astype(int)
-    return _Mask(index, index @ np.linalg.inv(to_grid).T, values[tuple(chosen.T)], volume)
-
-
-def _accumulate(sums: list[np.ndarray], mask: _Mask, rotated: np.ndarray, density: gemmi.FloatGrid,
-                ) -> None:
-    """Add an operator's share at all symmetry copies of its mask.
-
-    A mask that overlaps its own copies, as that of a crystallographic neighbour does, would count
-    several times at one point; its weight is divided by how often it typically does.
-    """
-    place = tuple((mask.index % density.shape).T)
-
-    def spread(values: np.ndarray) -> np.ndarray:
-        whole = np.zeros(density.shape, np.float32)
-        np.add.at(whole, place, values.astype(np.float32))
-        grid = like(density, whole)
-        grid.symmetrize_sum()
-        return grid.array
-    multiplicity = max(1.0, float(np.median(spread(np.ones(len(rotated)))[place])))
-    weight = mask.weight / multiplicity
-    for total, values in zip(sums, (weight * rotated, weight, weight**2)):
-        total += spread(values)
+    return _Mask(index @ np.linalg.inv(to_grid).T, orbits(density)[tuple((index % density.shape).T)],
+                 values[tuple(chosen.T)], volume)
 
 
 def _refine(operator: Operator, mask: _Mask, values: np.ndarray, fine: _Periodic) -> Operator:
     """The operator nearby by which the densities within the mask correlate best."""
-    every = slice(None, None, max(1, len(values) // _POINTS))
-    points, values, weight = mask.points[every], values[every], mask.weight[every]
     centre = np.average(mask.points, axis=0, weights=mask.weight)
     operator = replace(operator, source=centre, target=operator.apply(centre))
     unit = np.concatenate([np.full(3, np.deg2rad(_TURN)), np.full(3, _SHIFT)])
 
     def cost(step: np.ndarray) -> float:
         turn, shift = np.split(step * unit, 2)
-        return -_correlation(values, fine.at(operator.moved(turn, shift).apply(points)), weight)
+        return -_correlation(values, fine.at(operator.moved(turn, shift).apply(mask.points)),
+                             mask.weight)
     simplex = np.vstack([np.zeros(6), np.eye(6)])
     found = minimize(cost, np.zeros(6), method="Nelder-Mead",
                      options={"initial_simplex": simplex, "maxfev": 200, "xatol": 0.01, "fatol": 1e-4})

@@ -53,9 +53,10 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
         if new and len(found) < _MOST_OPERATORS:
             found.append(operator)
     # as they are, few agree anywhere; refined twice, those that are the same show it
+    averager = NcsAverager(found, density, radius)
     for cycle, least in ((_AS_THEY_ARE, least_share / 5), (1, least_share), (1, least_share)):
-        averager = NcsAverager(found, density, radius)
-        averager(density, cycle)
+        averager.operators = found
+        averager.measure(density, cycle)
         volumes = [one.volume for one in averager.statistics]
         found = [averager.operators[i] for i in np.argsort(volumes)[::-1]
                  if least < volumes[i] < _MOST_SHARE]

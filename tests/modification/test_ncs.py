@@ -1,5 +1,8 @@
 """Two copies of a molecule in one asymmetric unit: operators are found and averaging helps."""
 
+import hashlib
+import json
+
 import gemmi
 import numpy as np
 import pytest
@@ -7,14 +10,15 @@ from blob import blob, noisy
 from scipy.spatial.transform import Rotation
 
 from crank2_unet.crystal.filters import soften
-from crank2_unet.crystal.grids import density_map
+from crank2_unet.crystal.grids import asymmetric_unit, density_map
 from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
 from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
+from crank2_unet.jobs.phase import sites_that_phased
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.expectation import modify_map
-from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, correlation_level
+from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, copy_weight, correlation_level
 from crank2_unet.modification.ncs_search import (
     equal_by_symmetry,
     operators_from_chains,
@@ -146,11 +150,13 @@ def test_averaging_lowers_the_noise_and_improves_phases(crystal):
     inside = sums.weight > 0.5
     assert inside.mean() > 0.05
     assert np.all(sums.weight_square <= sums.weight + 1e-6)
-    averaged = (density.array + sums.density) / (1 + sums.weight)
+    unit = asymmetric_unit(density)
+    before, true_map = density.array[unit], true_map[unit]
+    averaged = (before + sums.density) / (1 + sums.weight)
 
     def agreement(values):
         return np.corrcoef(values[inside], true_map[inside])[0, 1]
-    assert agreement(averaged) > agreement(density.array) + 0.06
+    assert agreement(averaged) > agreement(before) + 0.06
 
     def quality(**keywords):
         out = modify_density(data, lambda density, cycle: soften(mask, 0.7), 3, **keywords)
@@ -174,7 +180,8 @@ def test_gamma_is_what_a_change_of_the_averaged_map_leaves(crystal):
     weight = np.where(mask.array < 0.5, 0.8, 0.0).astype(np.float32)
     rng = np.random.default_rng(0)
     noise = (density.array.std() * rng.normal(size=density.shape)).astype(np.float32)
-    sums = NcsSums(weight * (density.array + noise), weight, weight**2)
+    sums = NcsSums(*(values[asymmetric_unit(density)] for values in (
+        weight * (density.array + noise), weight, weight**2)))
     plain, gamma_plain, _ = modify_map(density, soften(mask, 0.7), 2.5)
     modified, gamma, _ = modify_map(density, soften(mask, 0.7), 2.5, sums)
     change = 0.01 * density.array.std() * rng.normal(size=density.shape)
@@ -183,7 +190,7 @@ def test_gamma_is_what_a_change_of_the_averaged_map_leaves(crystal):
     second = modify_map(moved, soften(mask, 0.7), 2.5, sums).density
     share = np.vdot(change, second.array - modified.array) / np.vdot(change, change)
     assert 0.02 < gamma < gamma_plain and abs(share) < 0.1 * gamma
-    none = NcsSums(*np.zeros((3, *density.shape), np.float32))
+    none = NcsSums(*np.zeros((3, len(sums.weight)), np.float32))
     same, gamma_none, _ = modify_map(density, soften(mask, 0.7), 2.5, none)
     assert gamma_none == pytest.approx(gamma_plain, rel=1e-5)
     assert np.allclose(same.array, plain.array, atol=1e-4 * plain.array.std())
@@ -196,7 +203,7 @@ def test_level_is_that_of_noise(crystal):
 
 
 @pytest.mark.slow
-def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, caplog):
+def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
     structure, operator, data, truth, mask = crystal
 
     def run(sites):
@@ -214,7 +221,65 @@ def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, caplog):
     del lone[0][0][2:]
     how, unchanged = run(lone)
     assert how == {"ncs": []} and unchanged == pytest.approx(plain, abs=1e-5)
-    assert "No non-crystallographic symmetry" in caplog.text
+
+
+def phase_job(folder):
+    """Files as ``phase`` leaves them; returns the sites."""
+    folder.mkdir()
+    hands = []
+    for suffix in ("", "_other_hand"):
+        files = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb"}
+        for name in files.values():
+            (folder / name).write_text(f"{folder} {name}")
+        hands.append({"outputs": files, "sha256": {
+            kind: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for kind, name in files.items()}})
+    (folder / "result.json").write_text(json.dumps({"phasing": {"hands": hands}}))
+    return folder / "sites.pdb", folder / "sites_other_hand.pdb"
+
+
+def test_sites_are_those_of_the_job_that_phased_the_file(tmp_path):
+    sites, other = phase_job(tmp_path / "job")
+    phased = tmp_path / "job" / "phased.mtz"
+
+    def found(**choice):
+        return EngineChoice(**choice).with_sites_of(str(phased)).ncs_sites
+    assert found() == str(sites)
+    assert sites_that_phased(phased.with_name("phased_other_hand.mtz")) == str(other)
+    assert found(ncs="none") is None and found(ncs_sites="mine.pdb") == "mine.pdb"
+
+
+@pytest.mark.parametrize("change", [
+    lambda folder: (folder / "sites.pdb").write_text("of a later job"),
+    lambda folder: (folder / "phased.mtz").write_text("of another program"),
+    lambda folder: (folder / "sites.pdb").unlink(),
+    lambda folder: (folder / "result.json").unlink(),
+    lambda folder: (folder / "result.json").write_text('{"command": "dm", "cycles": []}'),
+    lambda folder: (folder / "result.json").write_text("[]"),
+    lambda folder: (folder / "result.json").write_text("no JSON")])
+def test_sites_of_another_job_are_not_taken(tmp_path, change):
+    phase_job(tmp_path / "job")
+    change(tmp_path / "job")
+    assert sites_that_phased(tmp_path / "job" / "phased.mtz") is None
+
+
+def test_sites_and_no_averaging_contradict_each_other():
+    with pytest.raises(InputError, match="contradict"):
+        EngineChoice(ncs="none", ncs_sites="sites.pdb")
+
+
+def test_copies_count_less_the_better_a_map_shows_that_they_differ():
+    assert copy_weight(0.3, 0.0) == copy_weight(0.3, 0.3) == 1.0  # nothing but noise between them
+    weights = [copy_weight(0.4, q) for q in (0.4, 0.6, 0.8, 0.98)]
+    assert weights == sorted(weights, reverse=True) and weights[-1] < 0.05
+    assert copy_weight(0.0, 0.5) == copy_weight(-0.2, 0.5) == 0.0
+    # the linear estimate of least error, by simulation
+    rng = np.random.default_rng(0)
+    alike, q = 0.8, 0.6
+    truth = rng.multivariate_normal([0, 0], q * np.array([[1, alike], [alike, 1]]), 200_000)
+    seen = truth + rng.normal(0, np.sqrt(1 - q), truth.shape)
+    best = np.linalg.lstsq(seen, truth[:, 0], rcond=None)[0]
+    assert copy_weight(np.corrcoef(seen.T)[0, 1], q) == pytest.approx(best[1] / best[0], abs=0.02)
 
 
 def test_both_engines_are_given_the_sites(crystal, tmp_path, monkeypatch):
