@@ -83,7 +83,8 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
                                options, solvent_content)
     mask = cut_at_fraction(logits.solvent, solvent.value, lowest=False)
     quality = net.card.quality and net.card.quality.judge(map_features(density, logits.solvent))
-    return Segmentation(density, *map(probability, logits), mask, solvent, quality)
+    return Segmentation(density, probability(logits.solvent), probability(logits.flat), mask, solvent,
+                        quality)
 
 
 def sharpened_map(data: PhasedData) -> CrystalMap:

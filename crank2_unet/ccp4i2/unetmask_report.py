@@ -57,7 +57,7 @@ class unetmask_report(suite.WithReferences, suite.Report):
             results.append(f"<p><b>Warning:</b> {escape(warning)}</p>")
 
     def _show_pictures(self, folder: Path, result: dict) -> None:
-        sections = {}
+        sections: dict[str, list[str]] = {}
         for picture in result["outputs"]["pictures"]:
             content = (folder / picture["file"]).read_bytes()
             sections.setdefault(picture["section"], []).append(_PICTURE.format(

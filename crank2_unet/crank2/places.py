@@ -30,9 +30,10 @@ def find_crank2(given: str | None = None) -> list[Path]:
                          "processes/dmfull.py. Give the folder in which crank2.py is.")
     found = []
     ccp4 = os.environ.get("CCP4")
-    for pattern in CRANK2_PLACES if ccp4 else ():
-        found += [path.parent for path in Path(ccp4).glob(pattern)]
+    if ccp4:
+        for pattern in CRANK2_PLACES:
+            found += [path.parent for path in Path(ccp4).glob(pattern)]
     ccp4i2 = importlib.util.find_spec("ccp4i2")
-    for folder in (ccp4i2.submodule_search_locations or ()) if ccp4i2 else ():
-        found.append(Path(folder) / "pipelines" / "crank2" / "crank2")
+    for place in (ccp4i2.submodule_search_locations or ()) if ccp4i2 else ():
+        found.append(Path(place) / "pipelines" / "crank2" / "crank2")
     return sorted({folder.resolve() for folder in found if hook.is_crank2(folder)})

@@ -18,13 +18,13 @@ _CRANK2 = __name__.rpartition("processes.")[0]
 activate(import_module(_CRANK2 + "parse"))  # where this file was reached without the import hook
 
 
-class segmentmap(import_module(_CRANK2 + "process").process):
+class segmentmap(import_module(_CRANK2 + "process").process):  # type: ignore[misc]  # Crank2's, found at run time
     """Map coefficients of typ "mask" and the solvent content that goes with them."""
 
     name = "map segmentation by a neural network"
     short_name = "map segmentation"
     supported_progs = ["unetsegment"]
-    supported_params = {}
+    supported_params: dict = {}
     references = (REFERENCE,)
 
     def Init(self):

@@ -11,12 +11,12 @@ _CRANK2 = __name__.rpartition("programs.")[0]
 common = import_module(_CRANK2 + "common")
 
 
-class unetsegment(import_module(_CRANK2 + "program").program):
+class unetsegment(import_module(_CRANK2 + "program").program):  # type: ignore[misc]  # Crank2's, found at run time
     """Map coefficients in; masks and result.json in the run directory out."""
 
     name = "U-net map segmentation"
     binary = sys.executable
-    stat = {}
+    stat: dict = {}
 
     def TreatInput(self):
         """Labels of the amplitudes, which tell the fall-off of a map, and of the map: coefficients,

@@ -81,14 +81,14 @@ class Reflections:
 
         The order is that of :data:`NEIGHBOURS`.
         """
-        mates, position = [], []
+        mates, places = [], []
         for op in self._operations.sym_ops:
             turned = self.hkl @ (np.array(op.rot) // op.DEN)
             mates += [turned, -turned]
-            position += [np.arange(len(self))] * 2
-        keys, position = _keys(np.concatenate(mates)), np.concatenate(position)
+            places += [np.arange(len(self))] * 2
+        keys, position = _keys(np.concatenate(mates)), np.concatenate(places).astype(np.int32)
         order = np.argsort(keys)
-        keys, position = keys[order], position[order].astype(np.int32)
+        keys, position = keys[order], position[order]
         wanted = _keys((self.hkl + NEIGHBOURS[:, None]).reshape(-1, 3))
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.where(keys[place] == wanted, position[place], -1).reshape(len(NEIGHBOURS), -1)

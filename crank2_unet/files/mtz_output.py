@@ -26,9 +26,12 @@ class Phased(Protocol):
     hl : (n, 4) Hendrickson-Lattman coefficients.
     """
 
-    coefficients: np.ndarray
-    fom: np.ndarray
-    hl: np.ndarray
+    @property
+    def coefficients(self) -> np.ndarray: ...
+    @property
+    def fom(self) -> np.ndarray: ...
+    @property
+    def hl(self) -> np.ndarray: ...
 
 
 def write_phased(path: str | Path, given: Input, phased: Phased) -> dict:

@@ -41,14 +41,14 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
         with clock.stage("read"):
             given = [read_phased(path, columns.fo, columns.hl, columns.phifom, columns.fc)
                      for path in (first, other)]
-            check_same_crystal(*given)
+            check_same_crystal(given[0], given[1])
             net = choice.load()
             if net.card.quality is None:
                 raise ModelError(f"Model {net.card.name} {net.card.version} has not learnt to tell "
                                  "hands apart. Use the packaged model, or complete the card with "
                                  "'crank2-unet model quality'.")
         with clock.stage("modification"):
-            compared = compare_hands(*(hand.data for hand in given), net)
+            compared = compare_hands(given[0].data, given[1].data, net)
         if compared.same_map:
             _log.warning("Both files hold the same map, with another origin: the sites are "
                          "centrosymmetric, so that neither hand is wrong. Use either.")

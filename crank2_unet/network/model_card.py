@@ -79,8 +79,7 @@ class ModelCard:
                                  "is of version 0.2.0 or earlier. Use the packaged model.")
             return cls(path, card["name"], card["version"], onnx, digest,
                        spec, card["window"]["size"], card["window"]["margin"],
-                       *(np.array([card["calibration"][kind][name] for kind in KINDS], np.float32)
-                         for name in ("scale", "offset")),
+                       _calibration(card, "scale"), _calibration(card, "offset"),
                        CutoffDistribution.from_json(card["cutoff_distribution"]),
                        tuple(card["training"]["d_min_range"]),
                        tuple(card["training"].get("point_groups", ())),
@@ -92,6 +91,10 @@ class ModelCard:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"Model card {path} cannot be used ({type(error).__name__}: {error}). "
                              "Install the package again.") from error
+
+
+def _calibration(card: dict, name: str) -> np.ndarray:
+    return np.array([card["calibration"][kind][name] for kind in KINDS], np.float32)
 
 
 def _packaged_models() -> Path:

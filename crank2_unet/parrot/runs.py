@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
@@ -31,7 +32,7 @@ class Runs:
         self.commands: list[str] = []
 
     def run(self, command: list[str], cycle_begins: Callable[[int], None] = lambda cycle: None,
-            wrapper: list[str] = ()) -> RunLog:
+            wrapper: Sequence[str] = ()) -> RunLog:
         """Run Parrot.
 
         Parameters

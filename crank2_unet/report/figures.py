@@ -170,10 +170,10 @@ def histogram_picture(edges: Sequence[float], counts: Sequence[float],
                       cutoff: float | None) -> Picture:
     """How often each P(solvent) occurs in the asymmetric unit, and where the mask begins."""
     figure, axes = _axes()
-    edges = np.asarray(edges, float)
+    bounds = np.asarray(edges, float)
     share = np.asarray(counts, float) / max(np.sum(counts), 1)
-    solvent = edges[:-1] >= (0.5 if cutoff is None else cutoff)
-    axes.bar(edges[:-1], share, np.diff(edges), align="edge",
+    solvent = bounds[:-1] >= (0.5 if cutoff is None else cutoff)
+    axes.bar(bounds[:-1], share, np.diff(bounds), align="edge",
              color=np.where(solvent, BLUE, SAND))
     axes.axvline(0.5, color=GREY, linestyle=":", label="even odds")
     if cutoff is not None:

@@ -90,7 +90,7 @@ class CutoffDistribution:
         if difference is None:
             return 0.0
         mode = self.cutoffs[np.argmax(self.density)]
-        return float(np.mean(self.likelihood([mode - difference, mode + difference])))
+        return float(np.mean(self.likelihood(np.array([mode - difference, mode + difference]))))
 
     def cumulative(self, cutoff: float | np.ndarray) -> np.ndarray:
         """Probability that the cutoff is below the given one, 0..1."""
@@ -174,8 +174,8 @@ def interpolate_options(solvents: Sequence[float], probabilities: Sequence[float
 
     Linear between the options, which lie at equal distances, and down to zero at 0 and 1.
     """
-    points = sorted([(0.0, 0.0), *zip(solvents, probabilities), (1.0, 0.0)])
-    curve = np.interp(SOLVENT, *zip(*points))
+    at, height = zip(*sorted([(0.0, 0.0), *zip(solvents, probabilities), (1.0, 0.0)]))
+    curve = np.interp(SOLVENT, at, height)
     return curve / curve.sum()
 
 

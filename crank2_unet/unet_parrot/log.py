@@ -24,7 +24,8 @@ class JobLog:
     def __init__(self, options: ParrotOptions, notes: list[str]):
         self._options = options
         self._statistics: list[tuple[float, float]] = []  # fom and F correlation; [0] = start
-        self._solvent, self._matthews = 0.0, []
+        self._solvent = 0.0
+        self._matthews: list[MatthewsOption] = []
         self._found: dict[str, int] = {}  # source of NCS operators -> their number
         self._ncs: list[list[OperatorStatistics]] = [[]]  # of each cycle
         self.say(f"unet-parrot {__version__}: density modification with a solvent mask from a U-net",

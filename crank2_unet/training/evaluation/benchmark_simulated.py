@@ -78,7 +78,7 @@ def benchmark_simulated(folders: Sequence[str | Path], card: str | Path | None, 
 def choose(folders: Sequence[str | Path], errors: tuple[float, float], largest_volume: float,
            limit: int | None, seed: int = 0) -> list[Path]:
     """Prepared files within the limits, or ``limit`` of them chosen at random."""
-    files = {}
+    files: dict[str, Path] = {}
     for file in (file for folder in folders for file in prepared_files(folder)):
         if file.stem in files:
             raise InputError(f"{file.stem} is in two folders, {files[file.stem].parent} and "

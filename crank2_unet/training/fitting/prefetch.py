@@ -10,6 +10,7 @@ import multiprocessing
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def _serve(ready: multiprocessing.Queue, make_source: Callable, first: int, batc
         ready.put(batch)
 
 
-def _receive(ready: multiprocessing.Queue, worker: multiprocessing.Process) -> Batch:
+def _receive(ready: multiprocessing.Queue, worker: BaseProcess) -> Batch:
     while True:
         try:
             return ready.get(timeout=2.0)  # s, after which a dead worker is noticed

@@ -55,11 +55,11 @@ class WindowSource:
         y : (batch_size, size, size, size, 3) float32: the solvent mask, 1 = solvent, that of
             flat density, and the true density, cut and normalised as that of x.
         """
-        maps = self._block(step // self._STEPS)
+        loaded = self._block(step // self._STEPS)
         rng = np.random.default_rng((self._seed, 1, step))
-        chosen = rng.permutation(len(maps))[:batch_size] if batch_size <= len(maps) else \
-            rng.integers(len(maps), size=batch_size)
-        pairs = [self._cut(*maps[i], rng) for i in chosen]
+        chosen = rng.permutation(len(loaded))[:batch_size] if batch_size <= len(loaded) else \
+            rng.integers(len(loaded), size=batch_size)
+        pairs = [self._cut(maps, truth, rng) for maps, truth in (loaded[i] for i in chosen)]
         return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
 
     def _load_block(self, block: int) -> list[tuple[list[gemmi.FloatGrid], list[gemmi.FloatGrid]]]:
