@@ -20,6 +20,7 @@ from .crystal.maps import CrystalMap
 from .crystal.masks import cut_at_fraction
 from .crystal.observations import PhasedData
 from .crystal.phases import hl_from_phi_fom, phi_fom_from_hl
+from .errors import ModelError
 from .modification.cycles import modify_density
 from .modification.engine import Engine, Modified
 from .modification.region_weights import RegionWeights, fixed_weights, variance_weights
@@ -82,7 +83,8 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     solvent = estimate_solvent(logits.solvent.array[asymmetric_unit(density)], net.card.cutoffs,
                                options, solvent_content)
     mask = cut_at_fraction(logits.solvent, solvent.value, lowest=False)
-    quality = net.card.quality and net.card.quality.judge(map_features(density, logits.solvent))
+    judge = net.card.quality
+    quality = None if judge is None else judge.judge(map_features(density, logits.solvent))
     return Segmentation(density, probability(logits.solvent), probability(logits.flat), mask, solvent,
                         quality)
 
@@ -108,24 +110,26 @@ class Plan:
     found: Segmentation | None
 
 
-def plan(data: PhasedData, mask: str | gemmi.FloatGrid, net: SolventNet | None,
+def plan(data: PhasedData, net: SolventNet, mask: str = "unet",
          composition: Composition | None = None, solvent_content: float | None = None) -> Plan:
-    """Choose masks and solvent content.
+    """Choose masks and solvent content; :func:`plan_by_mask` does with a mask of the user's.
 
     Parameters
     ----------
     data : to be modified.
-    mask : "unet", "variance" (local variance, the classical mask), or a mask, 1 = solvent, that is
-        used in every cycle and whose mean is the solvent content.
-    net : the network, which also finds the solvent content of "variance"; not needed with a mask.
+    net : the network, which also finds the solvent content of "variance".
+    mask : "unet" or "variance" (local variance, the classical mask).
     composition, solvent_content : see :func:`segment`.
     """
-    if isinstance(mask, gemmi.FloatGrid):
-        return Plan(fixed_weights(mask), float(mask.array.mean()), None)
     found = segment(data, net, composition, solvent_content)
     content = found.solvent.value
     weights = network_weights(data, net, content) if mask == "unet" else variance_weights(data, content)
     return Plan(weights, content, found)
+
+
+def plan_by_mask(mask: gemmi.FloatGrid) -> Plan:
+    """The same mask, 1 = solvent, in every cycle; its mean is the solvent content."""
+    return Plan(fixed_weights(mask), float(mask.array.mean()), None)
 
 
 def modify(data: PhasedData, plan: Plan, engine: Engine, cycles: int, folder: Path,
@@ -177,17 +181,22 @@ def compare_hands(first: PhasedData, other: PhasedData, net: SolventNet) -> Hand
     """Compare the maps of one crystal phased in either hand, as they are and after some cycles of
     density modification.
 
-    Parameters
-    ----------
-    net : its card must hold a quality model, which is fitted to the judgement.
+    Raises
+    ------
+    ModelError : the card of the network does not say how to judge hands.
     """
+    judge = net.card.quality
+    if judge is None:
+        raise ModelError(f"Model {net.card.name} {net.card.version} has not learnt to tell hands "
+                         "apart. Use the packaged model, or complete the card with 'crank2-unet "
+                         "model quality'.")
     found = segment(first, net), segment(other, net)
     same = likeness(*(hand.density for hand in found)) > SAME_MAP
     if same:
         return Hands(0.5, True, found)
-    features = (features_of_hand(data, net, hand.solvent.value, hand.quality.features)
-                for data, hand in zip((first, other), found))
-    return Hands(net.card.quality.probability_of_hand(*features), False, found)
+    one, two = (features_of_hand(data, net, hand.solvent.value, hand.quality.features)
+                for data, hand in zip((first, other), found) if hand.quality)
+    return Hands(judge.probability_of_hand(one, two), False, found)
 
 
 def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,

@@ -9,7 +9,7 @@ from .. import __version__
 from . import suite
 
 
-class unetcrank2(suite.part("pipelines.crank2.script.crank2_script").crank2):
+class unetcrank2(suite.part("pipelines.crank2.script.crank2_script").crank2):  # type: ignore[misc]
     """Everything is as in Crank2 but for the menu DMMASK."""
 
     TASKNAME = "unetcrank2"

@@ -8,7 +8,7 @@ whatNext = _crank2.whatNext
 exportMtzColumnLabels = _crank2.exportMtzColumnLabels
 
 
-class unetcrank2_gui(_crank2.CTaskCrank2):
+class unetcrank2_gui(_crank2.CTaskCrank2):  # type: ignore[name-defined]
     """Crank2's window with the menu DMMASK."""
 
     TASKNAME = "unetcrank2"

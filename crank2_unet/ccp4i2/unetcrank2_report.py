@@ -4,7 +4,7 @@ from . import suite
 
 
 class unetcrank2_report(suite.WithReferences,
-                        suite.part("pipelines.crank2.script.crank2_report").crank2_report):
+                        suite.part("pipelines.crank2.script.crank2_report").crank2_report):  # type: ignore[misc]
     """Crank2's report with our references."""
 
     TASKNAME = "unetcrank2"

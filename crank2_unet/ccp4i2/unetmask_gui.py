@@ -5,7 +5,7 @@ from . import suite
 from .unetmask import missing_input, unetmask
 
 
-class unetmask_gui(suite.part("qtgui.CCP4TaskWidget").CTaskWidget):
+class unetmask_gui(suite.part("qtgui.CCP4TaskWidget").CTaskWidget):  # type: ignore[misc]
     """The map, what is known of the crystal, and where to run the network."""
 
     TASKNAME = "unetmask"

@@ -158,7 +158,8 @@ def _say(how, message: str) -> None:
 def _is_ours(prefix: str) -> bool:
     """Whether map_segmentation would be done by us, and not by a process that Crank2 has itself."""
     module = import_module(prefix + "processes.segmentmap")
-    return Path(module.__file__).parent == Path(__file__).parent or hasattr(module, "crank2_unet")
+    own = module.__file__ is not None and Path(module.__file__).parent == Path(__file__).parent
+    return own or hasattr(module, "crank2_unet")
 
 
 @functools.cache

@@ -43,7 +43,7 @@ def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True)
     # all below the value of the last point wanted, and as many as needed of those that equal it
     order = np.argsort(value)
     points = np.cumsum(size[order])
-    last = value[order[min(np.searchsorted(points, wanted, "right"), len(order) - 1)]]
+    last = value[order[min(int(np.searchsorted(points, wanted, "right")), len(order) - 1)]]
     marked = value < last
     equal = np.flatnonzero(value == last)
     marked[equal] = size[marked].sum() + np.cumsum(size[equal]) <= wanted + size[equal] / 2

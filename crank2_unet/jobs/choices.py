@@ -84,7 +84,7 @@ class EngineChoice:
                              "Leave them out, or give --engine parrot.")
         if self.engine == "parrot" or about_parrot:
             options = self.options
-            if sites:
+            if self.ncs_sites:
                 options += f" -ncs-mask-filter-radius {SITES_RADIUS} -pdbin-ha {quote(self.ncs_sites)}"
             return ParrotEngine.find(self.parrot, options, tuple(choice.options()))
         return EmbeddedEngine(sites)

@@ -9,7 +9,7 @@ from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import write_phased
 from ..files.output import staged
 from ..network.session import SolventNet
-from ..pipeline import Plan, Progress, modify, plan
+from ..pipeline import Plan, Progress, modify, plan, plan_by_mask
 from ..report.page import ReportMaps
 from ..solvent.matthews import Composition
 from .choices import Columns, Content, EngineChoice, NetworkChoice
@@ -43,14 +43,16 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
             engine = engine.with_sites_of(mtzin)
             program = engine.find(choice, given.data.reflections)
-            own = mask in ("unet", "variance")
-            file_mask = None if own else read_mask(mask, given.data.reflections)
-            net = choice.load() if file_mask is None else None
-            composition = content.composition() if own else None
+            net = choice.load() if mask in ("unet", "variance") else None
+            if net:
+                composition = content.composition()
+            else:
+                by = plan_by_mask(read_mask(mask, given.data.reflections))
+                entries = {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
         with clock.stage("network"):
-            by = plan(given.data, mask if own else file_mask, net, composition,
-                      content.solvent_content)
-            entries = _describe_plan(by, given, net, composition)
+            if net:
+                by = plan(given.data, net, mask, composition, content.solvent_content)
+                entries = _describe_plan(by, given, net, composition)
         with clock.stage("modification"):
             modified, solvent = modify(given.data, by, program, cycles, stage,
                                        progress and (lambda cycle: progress(cycle, cycles)))
@@ -67,10 +69,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     return result
 
 
-def _describe_plan(by: Plan, given: Input, net: SolventNet | None, composition: Composition | None,
-                   ) -> dict:
+def _describe_plan(by: Plan, given: Input, net: SolventNet, composition: Composition | None) -> dict:
     """Entries of the result on mask and solvent content that density modification starts with."""
-    if by.found is None:
-        return {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
-    return {**judge(by.found, given, net, composition),
-            "solvent_content": by.found.solvent.to_json(), "mask": describe_mask(by.found)}
+    found = by.found
+    return {} if found is None else {**judge(found, given, net, composition),
+            "solvent_content": found.solvent.to_json(), "mask": describe_mask(found)}

@@ -7,10 +7,11 @@ import logging
 import numpy as np
 
 from ..crystal.reflections import enantiomorph
-from ..errors import InputError, ModelError
+from ..errors import InputError
 from ..files.mtz_input import Input, read_phased
 from ..files.output import staged, write_json
-from ..pipeline import Segmentation, compare_hands
+from ..network.map_quality import MapQuality
+from ..pipeline import compare_hands
 from ..report.page import ReportMaps, draw_sections, write_report
 from .choices import Columns, NetworkChoice
 from .result import Clock, Warnings, common, judge
@@ -43,10 +44,6 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
                      for path in (first, other)]
             check_same_crystal(given[0], given[1])
             net = choice.load()
-            if net.card.quality is None:
-                raise ModelError(f"Model {net.card.name} {net.card.version} has not learnt to tell "
-                                 "hands apart. Use the packaged model, or complete the card with "
-                                 "'crank2-unet model quality'.")
         with clock.stage("modification"):
             compared = compare_hands(given[0].data, given[1].data, net)
         if compared.same_map:
@@ -57,7 +54,8 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
         judgement = judge(found[best], given[best], net, None)
         result = common("hand", given[best], net, clock, warnings, {}) | judgement | {
             "best": best + 1, "same_map": compared.same_map,
-            "hands": [_describe(*hand) for hand in zip(given, found, probabilities)]}
+            "hands": [_describe(hand, segmented.quality, probability) for hand, segmented, probability
+                      in zip(given, found, probabilities) if segmented.quality]}
         write_json(result, stage / "result.json")
         maps = ReportMaps(found[best].density, found[best].probability, found[best].mask)
         write_report(result, stage / "report.html", draw_sections(maps))
@@ -89,9 +87,8 @@ def check_same_crystal(first: Input, other: Input) -> None:
                          "Give two maps that were phased with the same data.")
 
 
-def _describe(given: Input, found: Segmentation, probability: float) -> dict:
+def _describe(given: Input, quality: MapQuality, probability: float) -> dict:
     """A line of the table of hands."""
-    quality = found.quality
     return {"file": str(given.file.path), "spacegroup": given.data.reflections.spacegroup.xhm(),
             "probability": probability, "map_correlation": quality.correlation,
             "uncertainty": quality.uncertainty, **{name: quality.features[name] for name in _SHOWN}}

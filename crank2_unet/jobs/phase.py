@@ -82,9 +82,10 @@ def _write_hand(stage: Path, file, reflections: Reflections, phased: SadResult, 
                       f"SAD phases by crank2-unet {__version__}", keep=_KEPT_WHEN_PHASED)
     phased.sites.spacegroup_hm = reflections.spacegroup.xhm()
     phased.sites.write_pdb(str(stage / f"sites{suffix}.pdb"))
-    outputs = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb", "columns": names}
-    return {"hand": hand, "spacegroup": reflections.spacegroup.xhm(), "outputs": outputs,
-            "sha256": {kind: _sha256(stage / outputs[kind]) for kind in _HANDED_ON},
+    files = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb"}
+    return {"hand": hand, "spacegroup": reflections.spacegroup.xhm(),
+            "outputs": {**files, "columns": names},
+            "sha256": {kind: _sha256(stage / file) for kind, file in files.items()},
             "statistics": phased.statistics}
 
 

@@ -79,7 +79,7 @@ class EmbeddedEngine:
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float, cycles: int,
                folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
-        averager = None if self.ncs_sites is None else self._averager(data)
+        averager = None if self.ncs_sites is None else _averager(self.ncs_sites, data)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
         how = {} if self.ncs_sites is None else {"ncs": [
@@ -88,7 +88,9 @@ class EmbeddedEngine:
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 
-    def _averager(self, data: PhasedData) -> NcsAverager | None:
-        density = data.map.density
-        operators = operators_from_sites(self.ncs_sites, density)
-        return NcsAverager(operators, density, SITES_RADIUS) if operators else None
+
+def _averager(sites: gemmi.Structure, data: PhasedData) -> NcsAverager | None:
+    """NCS that the sites show and the map confirms; None without."""
+    density = data.map.density
+    operators = operators_from_sites(sites, density)
+    return NcsAverager(operators, density, SITES_RADIUS) if operators else None

@@ -70,7 +70,9 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     # one point of each orbit says all, and there may be ten times as many in the cell
     unit = asymmetric_unit(density)
     start, p_solvent = density.array[unit], solvent.array[unit]
-    rho, own, noise_left, row = start, 1.0, None, 0
+    rho, noise_left = start, None
+    own: np.ndarray | float = 1.0
+    row: np.ndarray | int = 0
     if ncs is not None:
         own = 1 / (1 + ncs.weight)
         rho = own * (start + ncs.density)
@@ -109,7 +111,7 @@ def _expectations(rho: np.ndarray, p_solvent: np.ndarray, noise_left: np.ndarray
     moderate = np.clip(rho, *np.quantile(rho, [_EXTREME, 1 - _EXTREME]))
     flat, noise = _mean_variance(moderate, p_solvent)
     mean, variance = _mean_variance(moderate, 1 - p_solvent)
-    left, shares = 1.0, [1.0]
+    left, shares = 1.0, np.ones(1)
     if noise_left is not None:
         noise /= _mean_variance(noise_left, p_solvent)[0]
         left, shares = _mean_variance(noise_left, 1 - p_solvent)[0], np.linspace(1, 0, _NOISE_LEVELS)

@@ -20,6 +20,7 @@ import logging
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -168,6 +169,9 @@ class _Job:
 
     def with_its_own_masks(self) -> Modified:
         log, seconds = self._run_all_cycles([])
+        if log.radius is None:
+            raise ProgramError("Parrot's log does not say the radius of its mask, so that the mask "
+                               "cannot be made again. Use a Parrot 1.0.6, or masks of ours.")
         # Parrot writes no mask; this is the one that it would find in its final map
         _, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
         final = CrystalMap(self.data.reflections, coefficients)
@@ -183,7 +187,7 @@ class _Job:
         return result
 
     def with_mask_command(self, weights: RegionWeights) -> Modified:
-        made = []
+        made: list[gemmi.FloatGrid] = []
 
         def remembered(current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
             made[:] = [weights(current, cycle)]
@@ -206,11 +210,11 @@ class _Job:
         options, limit = list(self.engine.options), max(r.d_min, _FINEST)
         coefficients, phi = self.data.coefficients, angle_degrees(self.data.coefficients)
         columns, table = {}, []
-        constant, sharpening = isinstance(region_weights, FixedWeights), Sharpening.of(self.data)
+        sharpening = Sharpening.of(self.data)
         for cycle in range(1, self.cycles + 1):
             started = time.perf_counter()
             columns[pair("FC", cycle)] = coefficients
-            if constant:
+            if isinstance(region_weights, FixedWeights):
                 weights = region_weights.mask
             else:
                 known = np.where(self.data.known, coefficients, 0)
@@ -218,7 +222,7 @@ class _Job:
                 even = cycle > 1 and ANISOTROPY_OPTION in self.engine.options
                 seen = (sharpening.isotropic if even else sharpening).sharpen(known)
                 weights = region_weights(seen, cycle)
-            label = pair("FMSK", 1 if constant else cycle)
+            label = pair("FMSK", 1 if isinstance(region_weights, FixedWeights) else cycle)
             command = [*self._command(cycle, 1), "-colin-fmsk", f"/*/*/[{label}]",
                        "-solvent-mask-filter-radius", f"{CARRIER_FILTER_RADIUS:g}", *options]
             log = self._run_with_carrier(command, columns, label, weights, limit)
@@ -241,7 +245,7 @@ class _Job:
             columns[label] = _carrier(weights, r, limit)
         write_input(self.runs.folder / INPUT, self.data, columns)
         log = self.runs.run(command)
-        if limit < (log.cut_at or 0):  # the carrier had reflections that Parrot left out
+        if log.cut_at and limit < log.cut_at:  # the carrier had reflections that Parrot left out
             del columns[label], self.runs.commands[-1]
             return self._run_with_carrier(command, columns, label, weights, log.cut_at)
         return log
@@ -253,7 +257,7 @@ class _Job:
                 "-colin-fc", f"/*/*/[{pair('FC', cycle)}]",
                 "-solvent-content", f"{self.solvent_content:.4f}", "-cycles", str(cycles)]
 
-    def _run_all_cycles(self, mask_options: list[str], server: list[str] = (),
+    def _run_all_cycles(self, mask_options: list[str], server: Sequence[str] = (),
                         ) -> tuple[RunLog, list[float]]:
         """One run of all cycles; its log, and the seconds of each cycle."""
         begun = []

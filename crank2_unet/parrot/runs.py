@@ -71,6 +71,7 @@ class Runs:
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         except OSError as error:
             raise ProgramError(f"{command[0]} does not start ({error.strerror}).") from error
+        assert process.stdout is not None  # a pipe was asked for
         lines, cycle = [], 0
         try:
             for line in process.stdout:

@@ -120,7 +120,7 @@ def section_picture(section: Section, grid: gemmi.FloatGrid, mask: gemmi.FloatGr
         values, cmap=colours, vmin=limits[0], vmax=limits[1], origin="lower",
         interpolation="bilinear",
         extent=(-half[1], 1 + half[1], -half[0], 1 + half[0]),
-        transform=Affine2D.from_values(*matrix.T.ravel(), 0, 0) + axes.transData)
+        transform=Affine2D(np.block([[matrix, np.zeros((2, 1))], [0, 0, 1]])) + axes.transData)
     outline, = axes.fill(*corners, fill=False, edgecolor=GREY, linewidth=0.8)
     image.set_clip_path(outline)
     _draw_outline(axes, _thinned(section.points(mask)), matrix)

@@ -85,7 +85,7 @@ def write_report(result: dict, path: str | Path, sections: Sequence[DrawnSection
                          f"crank2-unet reads schema {SCHEMA}. Repeat the run with this version.")
     source = result.get("mask_source")
     page = _template().render(
-        result=result, heading=HEADINGS.get(result.get("command"), "Report"), tiles=_tiles(result),
+        result=result, heading=HEADINGS.get(str(result.get("command")), "Report"), tiles=_tiles(result),
         command_line=shlex.join(["crank2-unet", *map(str, result.get("arguments") or [])]),
         mask_source=source and MASKS.get(source, f"read from {source}"), hands=_hands(result),
         sections=sections, charts=_charts(result),
@@ -165,7 +165,8 @@ def draw_sections(maps: ReportMaps) -> list[DrawnSection]:
         telling = resample(maps.probability, maps.density)
         drawn.append((telling, "P(solvent)", "Blues", (0.0, 1.0)))
     return [(figures.section_title(section, mask),
-             [figures.section_picture(section, grid, mask, *look) for grid, *look in drawn])
+             [figures.section_picture(section, grid, mask, title, colours, limits)
+              for grid, title, colours, limits in drawn])
             for section in figures.telling_sections(telling)]
 
 

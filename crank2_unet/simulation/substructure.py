@@ -54,7 +54,7 @@ def _soak(crystal: gemmi.Structure, settings: SadSettings, b_iso: float,
                  for point in chosen]
     _append_atoms(crystal, settings.scatterer.element, positions,
                   [_draw_occupancy(settings, rng) for _ in positions],
-                  b_iso * rng.lognormal(0.2, 0.3, len(positions)))
+                  (b_iso * rng.lognormal(0.2, 0.3, len(positions))).tolist())
 
 
 def _append_atoms(structure: gemmi.Structure, element: str, positions: list[gemmi.Position],

@@ -113,6 +113,6 @@ def _group(name: str, given: Input, endings: tuple, kinds: str, values) -> tuple
     mtz = given.file.mtz
     own = mtz.dataset(mtz.column_with_label(given.labels["fo"].split(",")[0]).dataset_id)
     path = [part for part in head.split("/") if part]
-    if len(path) != 2 or "*" in path:
-        path = [own.crystal_name, own.dataset_name]
-    return *path, {label: (kind, column) for label, kind, column in zip(labels, kinds, values)}
+    crystal, dataset = (own.crystal_name, own.dataset_name) if len(path) != 2 or "*" in path else path
+    return crystal, dataset, {label: (kind, column)
+                              for label, kind, column in zip(labels, kinds, values)}

@@ -46,8 +46,7 @@ class Masks:
 
     def __init__(self, options: ParrotOptions, given: Input, data: PhasedData):
         self._options, self._given, self._data = options, given, data
-        self._file = FileMask(options, data) if options.mskin else None
-        self._solvent = None
+        self._file = FileMask(options, data)
 
     @cached_property
     def fom(self) -> float:
@@ -79,7 +78,7 @@ class Masks:
             return f"{options.mskin}, {options.mskin_value}{command}"
         if source == "model":
             return options.pdbin
-        if source == "unet":
+        if source == "unet" and self._net:
             return f"network {self._net.card.name} {self._net.card.version} on {self._net.device.used}"
         of_map = f" of {options.colin_fmsk}" if source == "fmsk" else ""
         return f"local variance{of_map}, radius {self.radius:.2f} A"
@@ -89,7 +88,7 @@ class Masks:
         source = self.source(cycle)
         if source == "file":
             return self._file.weights(current, cycle, self.solvent_content)
-        if source == "unet":
+        if source == "unet" and self._unet:
             return self._unet(current, cycle)
         if source == "model":
             return self._model(current, cycle)
@@ -124,13 +123,13 @@ class Masks:
             return options.solvent_content, "given"
         if options.pdbin:
             return float(self._model.mask.array.mean()), "from the model"
-        if "unet" in sources:
+        if "unet" in sources and self._net:
             found = segment(self._data, self._net, self._composition).solvent
             return found.value, ("estimated from the network's map" if found.rule == "unet" else
                                  "estimated from the network's map and the sequence")
         if self.matthews:
             return max(self.matthews, key=lambda o: o.probability).solvent, "from the sequence"
-        if self._file and not options.mask_command:
+        if options.mskin and not options.mask_command:
             return self._file.mean(), "from the mask"
         if sources == {"file"} and options.mskin_value != "prob":
             return 0.0, "not needed"
@@ -152,8 +151,9 @@ class Masks:
             return None
 
     @cached_property
-    def _unet(self) -> RegionWeights:
-        return network_weights(self._data, self._net, self.solvent_content)
+    def _unet(self) -> RegionWeights | None:
+        return None if self._net is None else network_weights(self._data, self._net,
+                                                              self.solvent_content)
 
     @cached_property
     def _model(self) -> FixedWeights:
@@ -165,7 +165,7 @@ class Masks:
     def _fmsk(self) -> np.ndarray:
         """Coefficients of the map whose local variance is the mask of the first cycle."""
         file = self._given.file
-        labels = file.find(MAP_COEFFICIENTS, self._options.colin_fmsk)
+        labels = file.find(MAP_COEFFICIENTS, self._options.colin_fmsk) or ()
         values = np.stack([file.column(label) for label in labels], axis=1)
         return np.nan_to_num(to_complex(*self._data.reflections.spread(file.hkl, values).T))
 

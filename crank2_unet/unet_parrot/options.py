@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ..errors import InputError
 
@@ -90,7 +91,7 @@ _CHOICES = {
     "mskin_value": ("mask", "prob", "soft"),
     "device": ("auto", "cpu", "cuda"),
 }
-_KINDS = {f.name: f.type for f in fields(ParrotOptions)}
+_KINDS = {f.name: str(f.type) for f in fields(ParrotOptions)}
 
 
 def parse(arguments: Iterable[str], keywords: Iterable[str] = ()) -> tuple[ParrotOptions, list[str]]:
@@ -110,7 +111,8 @@ def parse(arguments: Iterable[str], keywords: Iterable[str] = ()) -> tuple[Parro
     InputError : unknown or unsupported option, missing, wrong or contradictory value.
     """
     rest = _with_keywords(arguments, keywords)
-    values, notes = {}, []
+    values: dict[str, Any] = {}
+    notes: list[str] = []
     while rest:
         given = rest.pop(0)
         # "--colin-fo" is what messages of crank2-unet call it; "-colin-wrk-fo" is cparrot's long form

@@ -220,7 +220,10 @@ def plot_reliability(kinds: dict[str, list[dict[str, float]]], path: Path) -> No
 def describe_structures(folder: str | Path) -> dict:
     """Codes, number of maps, point groups and ranges of resolution and phase error of prepared
     structures."""
-    codes, d_min, errors, groups = [], [], [], set()
+    codes: list[str] = []
+    d_min: list[float] = []
+    errors: list[float] = []
+    groups: set[str] = set()
     for path in prepared_files(folder):
         header = PreparedHeader.read(path)
         codes.append(header.code)

@@ -69,10 +69,11 @@ def _moments(model: keras.Model, norms: list, windows: np.ndarray,
              ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and variance, over all points, of what each normalisation is given."""
     seen = keras.Model(model.input, [norm.input for norm in norms])
-    sums = [0.0] * len(norms)
+    sums = [np.zeros(1)] * len(norms)
     for window in windows:
         for i, values in enumerate(seen.predict_on_batch(window[None])):
             values = keras.ops.convert_to_numpy(values).astype(float)
             values = values.reshape(-1, values.shape[-1])
             sums[i] = sums[i] + np.stack([values.mean(axis=0), (values**2).mean(axis=0)])
-    return [(mean, square - mean**2) for mean, square in (s / len(windows) for s in sums)]
+    means = [total / len(windows) for total in sums]
+    return [(mean, square - mean**2) for mean, square in means]

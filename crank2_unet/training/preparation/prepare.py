@@ -93,7 +93,7 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     out.mkdir(parents=True, exist_ok=True)
     card = masks_of and str(Path(masks_of).resolve())
     missing = [name for name in jobs if not (out / f"{name}.npz").exists()]
-    failures = {}
+    failures: dict[str, str] = {}
     if missing:
         _, failures = run_all(_write, {name: (*jobs[name], str(Path(folder).resolve()), str(
             (out / f"{name}.npz").resolve()), seed, later_cycles, both_hands, card)
@@ -106,7 +106,7 @@ def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cyc
            both_hands: bool, card: str | None) -> None:
     """Prepare and write one file, which appears only when it is complete."""
     coordinates = Path(folder) / f"{row['code']}.cif.gz"
-    net = card and SolventNet.load(card, "cpu", threads=1)
+    net = SolventNet.load(card, "cpu", threads=1) if card else None
     arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands, net)
     write_prepared(path, arrays)
 
@@ -189,9 +189,9 @@ def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid
     """The true mask with wrong regions some 5 Angstrom wide, most of them near its boundary."""
     noise = like(truth, rng.standard_normal(truth.shape))
     noise.symmetrize_avg()
-    noise = soften(noise, 2.5).array
+    smooth = soften(noise, 2.5).array
     # correlation of the masks before and after: about 0.9 to 0.4
-    error = rng.uniform(0.1, 0.6) * noise / noise.std()
+    error = rng.uniform(0.1, 0.6) * smooth / smooth.std()
     return cut_at_fraction(like(truth, soften(truth, 2.0).array + error), truth.array.mean(),
                            lowest=False)
 
