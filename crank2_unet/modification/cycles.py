@@ -102,9 +102,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
 
     Beside the map runs a second one, the control, with the same weights but without some of the
     amplitudes, which tell how far the agreement of amplitudes and modified map can be trusted.  The
-    idea is that of the bias parameter beta of Skubak & Pannu (2011, Acta Cryst. D67, 345-354), which
-    is found by cross-validation, too; here it is a distribution over the share of sigma-A that
-    overfitting leaves, by likelihood in each cycle, and the map keeps all its amplitudes.
+    idea is that of the bias parameter beta of Skubak & Pannu (2011, Acta Cryst. D67, 345-354): a ratio
+    of correlations of amplitudes, found once, in cycles of its own.  Here the control runs beside
+    every cycle, and the share of sigma-A that overfitting leaves is a mean over its likelihood.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ RADII = (4.0, 6.0)  # Angstrom, of the local variance
 BLURS = (1.0, 2.0)  # Angstrom, of the variance mask
 _TRUE_BLURS = (1.0, 2.0)  # Angstrom; soft edges are worth more than sharp ones, for the true mask too
 _COLUMNS = "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"
-# correlation; where a perfect mask gains less, the share of its gain is noise
+# correlation; where the model's mask gains less, the share of its gain is noise
 _LEAST_GAIN = 0.03
 METHODS = ("start", "variance", "best variance", "unet", "true mask", "flat mask")
 
@@ -224,9 +224,9 @@ def benchmark_set(name: str, folder: str, card: str | None, cycles: int, from_si
 
 
 def share_of_gain(variance: float, unet: float, true: float) -> float | None:
-    """Share of a perfect mask's gain over the best variance mask that the network's mask keeps.
+    """Share of the gain of the model's mask over the best variance mask that the network's mask keeps.
 
-    Arguments are map correlations; None if a perfect mask gains next to nothing.
+    Arguments are map correlations; None if the model's mask gains next to nothing.
     """
     return (unet - variance) / (true - variance) if true - variance >= _LEAST_GAIN else None
 

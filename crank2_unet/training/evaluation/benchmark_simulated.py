@@ -114,13 +114,13 @@ def benchmark_file(path: str, card: str, settings: dict, kept: str) -> dict:
 
 
 def summarise(sets: dict[str, dict]) -> dict:
-    """What the paper says of its 137 sets, and the share of a perfect mask's gain.
+    """What the paper says of its 137 sets, and the share of the gain of the model's mask.
 
     Returns
     -------
     n; medians (method -> phase_error and cc); bins (for "start" and "d_min" rows of means over the
-    sets of a range of starting phase errors or resolutions, with the median share of a perfect
-    mask's gain); against (reference mask -> better, worse_clearly, better_clearly (shares of the
+    sets of a range of starting phase errors or resolutions, with the median share of the gain of
+    the model's mask); against (reference mask -> better, worse_clearly, better_clearly (shares of the
     sets, by phase error; clearly: by more than one degree), median (degrees gained) and worst
     (name -> degrees gained)); share_of_gain (n and median).
     """
