@@ -1,10 +1,11 @@
-"""MTZ files in and out: columns found by label or by type, rows laid out over the complete list."""
+"""Reflection files in: MTZ and what can be turned into it, rows in the asymmetric unit."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from dataclasses import dataclass
+import logging
+import struct
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import gemmi
@@ -12,38 +13,33 @@ import numpy as np
 
 from ..crystal.reflections import spacegroup_of
 from ..errors import InputError
+from .column_names import named
+from .columns import (
+    ANOMALOUS_AMPLITUDES,
+    ANOMALOUS_INTENSITIES,
+    HENDRICKSON_LATTMAN,
+    Column,
+    ColumnSet,
+    Kind,
+    candidates,
+    columns_of,
+)
+from .reflection_formats import as_mtz
 
-
-@dataclass(frozen=True)
-class _Kind:
-    """A group of columns that belong together.
-
-    ``types`` are MTZ column types in the order of the file, ``clipper`` the endings of Clipper's
-    compound labels, ``option`` the command-line option by which the user names the columns.
-    """
-
-    what: str
-    option: str
-    types: str
-    clipper: tuple
-
-
-AMPLITUDES = _Kind("observed amplitudes", "--colin-fo", "FQ", ("F_sigF.F", "F_sigF.sigF"))
-HENDRICKSON_LATTMAN = _Kind("Hendrickson-Lattman coefficients", "--colin-hl", "AAAA",
-                            ("ABCD.A", "ABCD.B", "ABCD.C", "ABCD.D"))
-PHASE_AND_FOM = _Kind("phase and figure of merit", "--colin-phifom", "PW",
-                      ("Phi_fom.phi", "Phi_fom.fom"))
-MAP_COEFFICIENTS = _Kind("map coefficients", "--colin-fc", "FP", ("F_phi.F", "F_phi.phi"))
-ANOMALOUS_AMPLITUDES = _Kind("amplitudes of Friedel mates", "--colin-fpm", "GLGL",
-                             ("F_sigF_anom.F+", "F_sigF_anom.sigF+", "F_sigF_anom.F-",
-                              "F_sigF_anom.sigF-"))
-ANOMALOUS_INTENSITIES = _Kind("intensities of Friedel mates", "--colin-ipm", "KMKM",
-                              ("I_sigI_anom.I+", "I_sigI_anom.sigI+", "I_sigI_anom.I-",
-                               "I_sigI_anom.sigI-"))
+_log = logging.getLogger(__name__)
+_SAME_CELL = 0.005, 0.5  # relative and in degrees: what crystals of one structure differ by
+_RECORD = 80  # bytes of a line of the header
 
 
 class MtzFile:
-    """A merged MTZ file, its reflections moved to gemmi's asymmetric unit.
+    """A merged reflection file, its reflections moved to gemmi's asymmetric unit.
+
+    Missing-number flags become NaN, phases and Hendrickson-Lattman coefficients turn with their
+    reflections, and Friedel mates are exchanged by what the columns mean, whatever they are called.
+
+    Parameters
+    ----------
+    path : MTZ; also mmCIF with _refln, SHELXE's .phs or Scalepack (:func:`.reflection_formats.as_mtz`).
 
     Raises
     ------
@@ -52,93 +48,269 @@ class MtzFile:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        try:
-            self.mtz = gemmi.read_mtz_file(str(path))
-        except (OSError, RuntimeError, ValueError, MemoryError) as error:
-            raise InputError(f"{path} cannot be read as an MTZ file: {error}. "
-                             "Give a merged MTZ file.") from error
-        if self.mtz.batches:
-            raise InputError(f"{path} is unmerged ({len(self.mtz.batches)} batches). "
-                             "Merge it first, for instance with aimless.")
-        if not self.mtz.nreflections:
-            raise InputError(f"{path} has no reflections.")
-        found = self.mtz.spacegroup  # by the operators; "R 3" may mean either kind of axes
-        self.mtz.spacegroup = spacegroup_of(found.xhm() if found else self.mtz.spacegroup_name,
-                                            str(path))
-        if not np.isfinite(self.mtz.cell.volume) or self.mtz.cell.volume < 1.0:
-            raise InputError(f"{path} has the impossible unit cell {self.mtz.cell.parameters}. "
-                             "Correct its header.")
-        self.mtz.ensure_asu()
+        self.mtz = read_mtz(path)
+        self.columns = columns_of(self.mtz)
+        self._move_to_asu()
         self.hkl = self.mtz.make_miller_array()
         if len(np.unique(self.hkl, axis=0)) < len(self.hkl):
             raise InputError(f"{path} has several rows for one unique reflection. Merge it first.")
 
-    def find(self, kind: _Kind, labels: str | None = None, optional: bool = False,
-             ) -> tuple[str, ...] | None:
-        """Labels of the columns of a kind: those the user named, or the only ones there are.
+    def find(self, kind: Kind, text: str | None = None) -> ColumnSet | None:
+        """The columns of a kind: those that the user named, or those that can only be meant; None if
+        there are none.
 
         Parameters
         ----------
         kind : what is looked for.
-        labels : comma-separated labels or a Clipper path; None = look by column type.
-        optional : return None where there are none, instead of an error.
+        text : labels or a path, see :func:`.column_names.named`; None = by meaning.
 
         Raises
         ------
-        InputError : unknown label, wrong column type, no candidate, or several.
+        InputError : see :func:`.column_names.named`; also several that may be meant.
         """
-        if labels:
-            return self._named(kind, labels)
-        candidates = self._candidates(kind)
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            listed = " and ".join(",".join(c) for c in candidates)
-            raise InputError(f"{self.path} has {len(candidates)} sets of {kind.what}: {listed}. "
-                             f"Choose with {kind.option} {','.join(candidates[0])}.")
-        if optional:
+        if text:
+            return named(self.columns, kind, text, str(self.path))
+        every = candidates(self.columns, kind)
+        best = self._best(every)
+        if len(best) > 1:
+            paths = [s.path for s in best]
+            raise InputError(f"{self.path} has {len(best)} sets of {kind.what}: {' and '.join(paths)}. "
+                             f"Choose with {kind.option} '{paths[0]}'.")
+        if not best:
             return None
-        raise InputError(f"{self.path} has no {kind.what}. Its columns are: "
-                         f"{', '.join(self.mtz.column_labels())}. "
+        self._say(best[0], every)
+        return best[0]
+
+    def choose(self, kind: Kind, text: str | None = None) -> ColumnSet:
+        """As :meth:`find`, but there must be such columns.
+
+        Raises
+        ------
+        InputError : as :meth:`find`; also no columns of that kind.
+        """
+        found = self.find(kind, text)
+        if found:
+            return found
+        hint = "".join(f" {','.join(s.labels)}: {s.meaning}, taken only if named."
+                       for s in candidates(self.columns, kind))
+        raise InputError(f"{self.path} has no {kind.what}.{hint} Its columns are: "
+                         f"{', '.join(f'{c.label} ({c.type})' for c in self.columns)}. "
                          f"Name them with {kind.option} if they have unusual types.")
 
-    def only(self, kind: _Kind) -> tuple[str, ...] | None:
-        """Labels of the columns of a kind if there is one set of them, else None."""
-        candidates = self._candidates(kind)
-        return candidates[0] if len(candidates) == 1 else None
+    def only(self, kind: Kind, beside: ColumnSet) -> ColumnSet | None:
+        """The columns of a kind if there is one set of them, or one in the dataset of others."""
+        every = self._best(candidates(self.columns, kind))
+        if len(every) > 1:
+            every = [s for s in every if s.lead.dataset_id == beside.lead.dataset_id]
+        return every[0] if len(every) == 1 else None
+
+    def values(self, found: ColumnSet) -> np.ndarray:
+        """Values of a set, (rows, columns) float64, missing values NaN."""
+        return np.stack([self._values(column) for column in found.columns], axis=1)
 
     def column(self, label: str) -> np.ndarray:
-        """Values of a column, float64, missing values NaN."""
+        """Values of the first column of a label, float64, missing values NaN."""
         return self.mtz.column_with_label(label).array.astype(float)
 
-    def _candidates(self, kind: _Kind) -> list[tuple[str, ...]]:
-        columns = list(self.mtz.columns)
-        types = "".join(c.type for c in columns)
-        found = [tuple(c.label for c in columns[match.start():match.end()])
-                 for match in re.finditer(kind.types, types)]
-        if kind is PHASE_AND_FOM and not found:  # often the fom comes first
-            found = [(columns[match.start() + 1].label, columns[match.start()].label)
-                     for match in re.finditer("WP", types)]
-        return found
+    def is_blank(self, found: ColumnSet) -> bool:
+        """Whether the columns of a set hold nothing: zeros or missing values only."""
+        return not np.nan_to_num(self.values(found)).any()
 
-    def _named(self, kind: _Kind, text: str) -> tuple[str, ...]:
-        stem = text.rsplit("/", 1)[-1].strip("[]")
-        labels = tuple(part.strip() for part in stem.split(","))
-        if len(labels) == 1 and len(kind.types) > 1:
-            labels = tuple(f"{stem}.{ending}" for ending in kind.clipper)
-        if len(labels) != len(kind.types):
-            raise InputError(f"{kind.option} {text} names {len(labels)} columns; {kind.what} are "
-                             f"{len(kind.types)}, for instance {','.join(kind.clipper)}.")
-        known = self.mtz.column_labels()
-        for label, wanted in zip(labels, kind.types):
-            if label not in known:
-                near = difflib.get_close_matches(label, known, 1, 0.5)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                raise InputError(f"{self.path} has no column {label}{hint}. "
-                                 f"Its columns are: {', '.join(known)}.")
-            got = self.mtz.column_with_label(label).type
-            # a calculated or intensity-like type in place of the usual one is a mistaken label
-            if got != wanted and not (wanted in "FG" and got in "FGE"):
-                raise InputError(f"Column {label} of {self.path} has type {got}; {kind.option} "
-                                 f"needs type {wanted} ({kind.what}).")
-        return labels
+    def written(self, found: ColumnSet) -> str:
+        """The labels of a set, comma-separated, as its path where others have the same labels."""
+        known = [c.label for c in self.columns]
+        unique = all(known.count(label) == 1 for label in found.labels)
+        return ",".join(found.labels) if unique else found.path
+
+    def cell_of(self, found: ColumnSet) -> gemmi.UnitCell:
+        """The unit cell of the dataset that columns belong to; other cells in the file are said."""
+        cells = {d.id: d.cell for d in self.mtz.datasets if _is_cell(d.cell)}
+        cell = cells.get(found.lead.dataset_id, self.mtz.cell)
+        others = [c for c in (self.mtz.cell, *cells.values()) if not cell.is_similar(c, *_SAME_CELL)]
+        if others:
+            _log.warning("%s holds several unit cells: taken is that of %s, %s; another is %s. If "
+                         "that is wrong, correct the header.", self.path, found.path, _shown(cell),
+                         _shown(others[0]))
+        return cell
+
+    def wavelength_of(self, found: ColumnSet) -> float | None:
+        """Wavelength of the dataset that columns belong to, Angstrom; None if it is not said."""
+        wavelength = self.mtz.dataset(found.lead.dataset_id).wavelength
+        return wavelength if wavelength > 0 else None
+
+    def _values(self, column: Column) -> np.ndarray:
+        return self.mtz.columns[column.index].array.astype(float)
+
+    def _best(self, sets: Sequence[ColumnSet]) -> list[ColumnSet]:
+        """The sets of the best rank, without blank ones if others hold something."""
+        ranked = [(s.rank, s) for s in sets if s.rank is not None]
+        filled = [(rank, s) for rank, s in ranked if len(ranked) > 1 and not self.is_blank(s)] or ranked
+        return [s for rank, s in filled if rank == min(best for best, _ in filled)]
+
+    def _say(self, chosen: ColumnSet, every: Sequence[ColumnSet]) -> None:
+        """What was chosen where there was a choice."""
+        others = [s.path + (f" ({s.meaning})" if s.meaning else "") for s in every if s is not chosen]
+        if others:
+            _log.warning("%s: taken as %s is %s; there is also %s. Choose others with %s.", self.path,
+                         chosen.kind.what, chosen.path, ", ".join(others), chosen.kind.option)
+        elif chosen.rank:
+            _log.warning("%s: %s is %s.", self.path, chosen.path, chosen.meaning)
+
+    def _move_to_asu(self) -> None:
+        """Turn all values with their reflections.
+
+        gemmi knows mates by their labels and the order of Hendrickson-Lattman coefficients by their
+        position; here both are what they mean.
+        """
+        hkl, sign, shift = self._move
+        turned = sign < 0
+        array = self.mtz.array
+        array[:, :3] = hkl
+        for column in self.columns:
+            values = array[:, column.index]
+            if column.type == "P":
+                moves = turned | (shift != 0)
+                values[moves] = ((sign * values + shift) % 360.0)[moves]
+            elif column.type == "D":
+                values[turned] *= -1
+        for four in candidates(self.columns, HENDRICKSON_LATTMAN):
+            index = [c.index for c in four.columns]
+            for order, (x, y) in ((1, index[:2]), (2, index[2:])):
+                turn = (array[:, x] + 1j * sign * array[:, y]) * np.exp(1j * np.deg2rad(order * shift))
+                moves = turned | (shift != 0)
+                array[moves, x], array[moves, y] = turn.real[moves], turn.imag[moves]
+        for kind in (ANOMALOUS_AMPLITUDES, ANOMALOUS_INTENSITIES):
+            for mates in candidates(self.columns, kind):
+                index = [c.index for c in mates.columns]
+                kept = array[turned]
+                for here, there in zip(index, index[2:] + index[:2]):
+                    array[turned, here] = kept[:, there]
+
+    @cached_property
+    def _move(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return to_asu(self.mtz)
+
+
+def to_asu(mtz: gemmi.Mtz) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the rows of a file go in gemmi's asymmetric unit, and how phases change.
+
+    Returns
+    -------
+    hkl : (n, 3) in the asymmetric unit.
+    sign, shift : (n,); phi(asu) = sign * phi(row) + shift, degrees.
+    """
+    probe = gemmi.Mtz(with_base=True)
+    probe.spacegroup = mtz.spacegroup
+    probe.set_cell_for_all(mtz.cell)
+    probe.add_dataset("probe")
+    for label in ("P0", "P90"):  # gemmi moves both; what became of them tells what it did
+        probe.add_column(label, "P")
+    hkl = mtz.make_miller_array()
+    probe.set_data(np.column_stack([hkl, np.zeros(len(hkl)), np.full(len(hkl), 90.0)]
+                                   ).astype(np.float32))
+    probe.ensure_asu()
+    shift, turned = (probe.column_with_label(label).array.astype(float) for label in ("P0", "P90"))
+    return probe.make_miller_array(), np.sign(np.sin(np.deg2rad(turned - shift))), shift
+
+
+def read_mtz(path: str | Path) -> gemmi.Mtz:
+    """A merged reflection file as MTZ: H, K, L first, missing values NaN, symmetry made sure of.
+
+    Raises
+    ------
+    InputError : see :class:`MtzFile`.
+    """
+    mtz = as_mtz(path)
+    if mtz is None:
+        try:
+            mtz = gemmi.read_mtz_file(str(path))
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            raise InputError(f"{path} cannot be read as an MTZ file: {error}. "
+                             "Give a merged MTZ file.") from error
+        if mtz.batches:
+            raise InputError(f"{path} is unmerged ({len(mtz.batches)} batches). "
+                             "Merge it first, for instance with aimless.")
+        if not mtz.nreflections:
+            raise InputError(f"{path} has no reflections.")
+        mtz.spacegroup = _spacegroup(mtz, path)
+        mtz = _indices_first(mtz, path)
+    if not np.isfinite(mtz.cell.volume) or mtz.cell.volume < 1.0:
+        raise InputError(f"{path} has the impossible unit cell {mtz.cell.parameters}. "
+                         "Correct its header.")
+    array = mtz.array
+    if np.isfinite(mtz.valm):  # of CCP4: this value stands for "missing"
+        array[:, 3:][array[:, 3:] == np.float32(mtz.valm)] = np.nan
+    indices = array[:, :3]
+    if not np.isfinite(indices).all() or np.abs(indices - np.round(indices)).max() > 1e-3:
+        worst = indices[np.argmax(np.abs(indices - np.round(indices)).max(axis=1))]
+        raise InputError(f"{path} has indices that are no integers, such as {worst.tolist()}: it may "
+                         "be indexed in another cell, or H, K, L are other columns. Reindex it.")
+    return mtz
+
+
+def _spacegroup(mtz: gemmi.Mtz, path: str | Path) -> gemmi.SpaceGroup:
+    """The space group by operators and by name, which must be one.
+
+    "R 3" may mean either kind of axes: the operators tell.
+    """
+    named_group = mtz.spacegroup
+    group = spacegroup_of(named_group.xhm() if named_group else mtz.spacegroup_name, str(path))
+    operators = _operators(Path(path))
+    by_operators = operators and gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operators))
+    if not by_operators or by_operators.operations() == group.operations():
+        return group
+    if by_operators.number != group.number:
+        shown = "; ".join(op.triplet() for op in operators)
+        raise InputError(f'{path} contradicts itself: its space group is named "{group.xhm()}", but '
+                         'its '
+                         f"operators are those of {by_operators.xhm()} ({shown}). Correct its header.")
+    return spacegroup_of(by_operators.xhm(), str(path))
+
+
+def _operators(path: Path) -> list[gemmi.Op]:
+    """Symmetry operators in the header of an MTZ file, which gemmi does not give."""
+    content = path.read_bytes()
+    for order in "<>":
+        start = 4 * (struct.unpack_from(f"{order}i", content, 4)[0] - 1)
+        if content[start:start + 4] == b"VERS":
+            break
+    lines = (content[place:place + _RECORD] for place in range(start, len(content), _RECORD))
+    try:
+        return [gemmi.Op(line[5:].decode("ascii").strip()) for line in lines
+                if line[:5] == b"SYMM "]
+    except (ValueError, RuntimeError):
+        return []
+
+
+def _indices_first(mtz: gemmi.Mtz, path: str | Path) -> gemmi.Mtz:
+    """The file with H, K, L as its first columns, wherever they were."""
+    indices = [c.idx for c in mtz.columns if c.type == "H"][:3]
+    by_label = {c.label.upper(): c.idx for c in mtz.columns if c.type == "H"}
+    if all(letter in by_label for letter in "HKL"):
+        indices = [by_label[letter] for letter in "HKL"]
+    if len(indices) < 3:
+        raise InputError(f"{path} has {len(indices)} columns of indices (type H), not H, K and L. "
+                         "Give a file with all three.")
+    if indices == [0, 1, 2]:
+        return mtz
+    order = indices + [c.idx for c in mtz.columns if c.idx not in indices]
+    out = gemmi.Mtz()
+    out.spacegroup, out.cell, out.title, out.history = mtz.spacegroup, mtz.cell, mtz.title, mtz.history
+    out.valm = mtz.valm
+    for source in mtz.datasets:
+        copy = out.add_dataset(source.dataset_name)
+        copy.id, copy.project_name = source.id, source.project_name
+        copy.crystal_name = source.crystal_name
+        copy.wavelength, copy.cell = source.wavelength, source.cell
+    for column in (mtz.columns[i] for i in order):
+        out.add_column(column.label, column.type, dataset_id=column.dataset_id)
+    out.set_data(np.ascontiguousarray(mtz.array[:, order]))
+    return out
+
+
+def _is_cell(cell: gemmi.UnitCell) -> bool:
+    return bool(np.isfinite(cell.volume) and cell.volume > 1.0 and cell.is_crystal())
+
+
+def _shown(cell: gemmi.UnitCell) -> str:
+    return "(" + " ".join(f"{x:g}" for x in np.round(cell.parameters, 3)) + ")"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +13,39 @@ from ..crystal.observations import AnomalousData, PhasedData
 from ..crystal.phases import hl_from_phi_fom, phi_fom_from_hl, to_complex
 from ..crystal.reflections import Reflections
 from ..errors import InputError
-from .mtz import (
+from .columns import (
     AMPLITUDES,
     ANOMALOUS_AMPLITUDES,
     ANOMALOUS_INTENSITIES,
     HENDRICKSON_LATTMAN,
+    INTENSITIES,
     MAP_COEFFICIENTS,
     PHASE_AND_FOM,
-    MtzFile,
+    ColumnSet,
+    called_intensity,
 )
+from .mtz import MtzFile
+from .plausibility import (
+    check_cell,
+    check_mates,
+    check_resolution,
+    check_values,
+    looks_like_intensities,
+)
+
+_log = logging.getLogger(__name__)
+_FEWEST = 50  # reflections of which a map is made
 
 
 @dataclass(frozen=True)
 class Input:
-    """Phased data as read, with what was chosen: ``labels`` maps roles (fo, hl, ...) to labels."""
+    """Phased data as read, with what was chosen: ``labels`` maps roles (fo, hl, ...) to labels,
+    ``source`` are the columns whose crystal and dataset the results belong to."""
 
     file: MtzFile
     data: PhasedData
-    labels: dict = field(default_factory=dict)
+    labels: dict
+    source: ColumnSet
 
 
 def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | None = None,
@@ -56,50 +72,71 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
     InputError : see :class:`MtzFile`; also no usable value in the columns.
     """
     file = MtzFile(path)
-    labels = {}
+    sets: dict[str, ColumnSet | None] = {}
     by_hand = colin_hl or colin_phifom or colin_fo
     if colin_fc or not (need_phases or by_hand):
-        labels["fc"] = file.find(MAP_COEFFICIENTS, colin_fc, optional=True)
-    if labels.get("fc") and not (need_phases or colin_hl or colin_phifom):
+        sets["fc"] = file.find(MAP_COEFFICIENTS, colin_fc)
+    fc = sets.get("fc")
+    if fc and not (need_phases or colin_hl or colin_phifom):
         main = "fc"
-        labels["fo"] = file.find(AMPLITUDES, colin_fo) if colin_fo else file.only(AMPLITUDES)
+        sets["fo"] = file.find(AMPLITUDES, colin_fo) if colin_fo else file.only(AMPLITUDES, fc)
     else:
         main = "fo"
-        labels["fo"] = file.find(AMPLITUDES, colin_fo)
-        if not colin_phifom:
-            labels["hl"] = file.find(HENDRICKSON_LATTMAN, colin_hl, optional=True)
-        if not labels.get("hl"):
-            labels["phifom"] = file.find(PHASE_AND_FOM, colin_phifom, optional=True)
-            if labels["phifom"] is None:
-                raise InputError(f"{path} has no phases: neither Hendrickson-Lattman coefficients "
-                                 "nor a phase with its figure of merit. Phase it first, for "
-                                 "instance with 'crank2-unet phase'.")
-    labels = {role: names for role, names in labels.items() if names}
-    data = _assemble(file, labels, main, d_min)
-    return Input(file, data, {role: ",".join(names) for role, names in labels.items()})
+        sets["fo"] = _observed(file, colin_fo)
+        sets.update(_phases(file, colin_hl, colin_phifom))
+    chosen = {role: found for role, found in sets.items() if found}
+    data = _assemble(file, chosen, main, d_min)
+    return Input(file, data, {role: file.written(found) for role, found in chosen.items()},
+                 chosen[main])
 
 
-def _assemble(file: MtzFile, labels: dict, main: str, d_min: float) -> PhasedData:
+def _observed(file: MtzFile, text: str | None) -> ColumnSet:
+    """Amplitudes, or, where there are none, intensities that will be converted."""
+    return (file.find(AMPLITUDES, text) or file.find(INTENSITIES)
+            or file.choose(AMPLITUDES))  # which says what is missing
+
+
+def _phases(file: MtzFile, colin_hl: str | None, colin_phifom: str | None) -> dict:
+    """Hendrickson-Lattman coefficients, or else a phase with its figure of merit."""
+    hl = None if colin_phifom else file.find(HENDRICKSON_LATTMAN, colin_hl)
+    if hl and (colin_hl or not file.is_blank(hl)):
+        return {"hl": hl}
+    phifom = file.find(PHASE_AND_FOM, colin_phifom)
+    if phifom and hl:
+        _log.warning("%s: %s are all zero or missing; taken instead are %s.", file.path, hl.path,
+                     phifom.path)
+    if not (phifom or hl):
+        raise InputError(f"{file.path} has no phases: neither Hendrickson-Lattman coefficients "
+                         "nor a phase with its figure of merit. Phase it first, for "
+                         "instance with 'crank2-unet phase'.")
+    return {"phifom": phifom} if phifom else {"hl": hl}
+
+
+def _assemble(file: MtzFile, sets: dict[str, ColumnSet], main: str, d_min: float) -> PhasedData:
     """Lay the chosen columns out over the complete list, which ends where the ``main`` ones do."""
-    columns = {role: np.stack([file.column(name) for name in names], axis=1)
-               for role, names in labels.items()}
-    d = file.mtz.make_d_array()
+    columns = {role: file.values(found) for role, found in sets.items()}
+    cell = file.cell_of(sets[main])
+    d = 1 / np.sqrt(cell.calculate_1_d2_array(file.hkl))
     present = {role: np.isfinite(values[:, 0]) & (d >= d_min) for role, values in columns.items()}
+    for role, values in columns.items():
+        check_values(file.path, sets[role], values)
     if "fo" in columns:  # some programs write 0 with sigma 0 for an unmeasured reflection
         f, sigf = columns["fo"].T
         present["fo"] &= np.isfinite(sigf) & ~((f == 0) & (sigf == 0))
-        if (f[present["fo"]] < 0).any():
-            raise InputError(f"{file.path}: {labels['fo'][0]} has negative values, so that it does "
-                             "not hold amplitudes. Choose other columns with --colin-fo.")
         columns["fo"][~present["fo"]] = np.nan
     usable = present[main]
-    if usable.sum() < 50:
+    if usable.sum() < _FEWEST:
         raise InputError(f"{file.path} has only {usable.sum()} usable values in "
-                         f"{','.join(labels[main])}: too few for a map.")
-    reflections = Reflections(file.mtz.cell, file.mtz.spacegroup, float(d[usable].min()))
+                         f"{','.join(sets[main].labels)}: too few for a map.")
+    check_cell(file.path, cell, file.mtz.spacegroup)
+    check_resolution(file.path, file.hkl[usable], d[usable])
+    reflections = Reflections(cell, file.mtz.spacegroup, float(d[usable].min()))
     spread = {role: reflections.spread(file.hkl, values) for role, values in columns.items()}
     nothing = np.full((len(reflections), 2), np.nan)
-    f, sigf = spread.get("fo", nothing).T
+    observed = spread.get("fo", nothing)
+    if "fo" in sets:
+        observed = _amplitudes(file, sets["fo"], observed, reflections)
+    f, sigf = observed.T
     hl = np.zeros((len(reflections), 4))
     if "hl" in spread:
         hl = np.nan_to_num(spread["hl"], posinf=0.0, neginf=0.0)
@@ -113,10 +150,28 @@ def _assemble(file: MtzFile, labels: dict, main: str, d_min: float) -> PhasedDat
         phi, fom = phi_fom_from_hl(hl, reflections.allowed_phase)
         coefficients = np.nan_to_num(to_complex(fom * f, phi))
     if not np.any(hl if "fc" not in spread else coefficients):
-        raise InputError(f"{file.path}: the phases in "
-                         f"{labels.get('fc') or labels.get('hl') or labels.get('phifom')} are all "
+        phases = next(sets[role] for role in ("fc", "hl", "phifom") if role in sets)
+        raise InputError(f"{file.path}: the phases in {','.join(phases.labels)} are all "
                          "missing or without weight, so that there is no map.")
     return PhasedData(reflections, f, sigf, hl, coefficients)
+
+
+def _amplitudes(file: MtzFile, found: ColumnSet, values: np.ndarray, reflections: Reflections,
+                ) -> np.ndarray:
+    """Amplitudes with sigmas (n, 2); intensities are converted (French & Wilson, 1978)."""
+    labelled = found.kind is AMPLITUDES and called_intensity(found.lead)
+    looks = looks_like_intensities(values[:, 0], reflections)
+    if found.kind is INTENSITIES or (labelled and looks):
+        _log.warning("%s: %s are intensities%s; amplitudes are made of them (French & Wilson, 1978).",
+                     file.path, found.path, f", though of type {found.lead.type}" if labelled else "")
+        return french_wilson(values, reflections)
+    if (values[:, 0] < 0).any():
+        raise InputError(f"{file.path}: {found.labels[0]} has negative values, so that it does "
+                         "not hold amplitudes. Choose other columns with --colin-fo.")
+    if looks:
+        _log.warning("%s: %s are spread like intensities, not like amplitudes. If they are, give them "
+                     "the type J, or choose other columns with --colin-fo.", file.path, found.path)
+    return values
 
 
 def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: str | None = None,
@@ -132,31 +187,40 @@ def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: st
     InputError : see :class:`MtzFile`; also neither amplitudes nor intensities of mates.
     """
     file = MtzFile(path)
-    names = None if colin_ipm else file.find(ANOMALOUS_AMPLITUDES, colin_fpm, optional=True)
-    role, kind = "fpm", ANOMALOUS_AMPLITUDES
-    if names is None:
-        role, kind = "ipm", ANOMALOUS_INTENSITIES
-        names = file.find(kind, colin_ipm, optional=True)
-    if names is None:
+    role, found = "fpm", None if colin_ipm else file.find(ANOMALOUS_AMPLITUDES, colin_fpm)
+    if found is None:
+        role, found = "ipm", file.find(ANOMALOUS_INTENSITIES, colin_ipm)
+    if found is None:
         raise InputError(f"{path} has neither F(+), F(-) nor I(+), I(-) (column types GLGL or "
-                         f"KMKM). Its columns are: {', '.join(file.mtz.column_labels())}.")
-    values = np.stack([file.column(name) for name in names], axis=1)
+                         f"KMKM). Its columns are: {', '.join(c.label for c in file.columns)}.")
+    values = file.values(found)
+    check_values(file.path, found, values)
     if role == "fpm":  # 0 with sigma 0 stands for an unmeasured mate
         values[:, :2][values[:, 1] == 0] = np.nan
         values[:, 2:][values[:, 3] == 0] = np.nan
     measured = np.isfinite(values[:, 0]) | np.isfinite(values[:, 2])
-    if measured.sum() < 50:
-        raise InputError(f"{path} has only {measured.sum()} usable values in {','.join(names)}.")
-    d_min = file.mtz.make_d_array()[measured].min()
-    reflections = Reflections(file.mtz.cell, file.mtz.spacegroup, float(d_min))
+    if measured.sum() < _FEWEST:
+        raise InputError(f"{path} has only {measured.sum()} usable values in {','.join(found.labels)}.")
+    cell = file.cell_of(found)
+    d = 1 / np.sqrt(cell.calculate_1_d2_array(file.hkl[measured]))
+    check_cell(file.path, cell, file.mtz.spacegroup)
+    check_resolution(file.path, file.hkl[measured], d)
+    reflections = Reflections(cell, file.mtz.spacegroup, float(d.min()))
     mates = reflections.spread(file.hkl[measured], values[measured])
     plus, minus = mates[:, :2], mates[:, 2:]
     if role == "ipm":
         plus, minus = french_wilson(plus, reflections), french_wilson(minus, reflections)
     plus, minus = _merge_centric(plus, minus, reflections.centric)
-    wavelength = file.mtz.dataset(file.mtz.column_with_label(names[0]).dataset_id).wavelength
-    data = AnomalousData(reflections, *plus.T, *minus.T, wavelength if wavelength > 0 else None)
-    return file, data, {role: ",".join(names)}
+    data = AnomalousData(reflections, plus[:, 0], plus[:, 1], minus[:, 0], minus[:, 1],
+                         file.wavelength_of(found))
+    check_mates(file.path, found, data)
+    return file, data, {role: file.written(found)}
+
+
+def mates_of(file: MtzFile, labels: dict) -> ColumnSet:
+    """The columns that :func:`read_anomalous` read, from the labels that it gave."""
+    (role, text), = labels.items()
+    return file.choose(ANOMALOUS_AMPLITUDES if role == "fpm" else ANOMALOUS_INTENSITIES, text)
 
 
 def _merge_centric(plus: np.ndarray, minus: np.ndarray, centric: np.ndarray,

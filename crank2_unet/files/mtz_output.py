@@ -12,7 +12,8 @@ from .. import __version__
 from ..crystal.phases import angle_degrees
 from ..crystal.reflections import Reflections
 from ..errors import InputError
-from .mtz import MtzFile
+from .columns import ColumnSet
+from .mtz import MtzFile, read_mtz, to_asu
 from .mtz_input import Input
 
 
@@ -39,7 +40,7 @@ def write_phased(path: str | Path, given: Input, phased: Phased) -> dict:
     columns = {"FWT": ("F", np.abs(phased.coefficients)),
                "PHWT": ("P", angle_degrees(phased.coefficients)), "FOM": ("W", phased.fom)}
     return write_mtz(path, given.file, given.data.reflections, columns | hl_columns(phased.hl),
-                     f"Density modification by crank2-unet {__version__}")
+                     f"Density modification by crank2-unet {__version__}", beside=given.source)
 
 
 def hl_columns(hl: np.ndarray) -> dict:
@@ -48,7 +49,8 @@ def hl_columns(hl: np.ndarray) -> dict:
 
 
 def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
-              columns: dict, title: str, keep: str | None = None) -> dict:
+              columns: dict, title: str, keep: str | None = None, beside: ColumnSet | None = None,
+              ) -> dict:
     """Write the input's columns and new ones, with a row for every unique reflection.
 
     Parameters
@@ -59,6 +61,7 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     columns : label -> (MTZ column type, (n,) values; NaN = missing).
     title : title and history line of the file.
     keep : MTZ types of the input's columns to keep; default: all.
+    beside : columns of the input whose dataset the new ones belong to; default: the last dataset.
 
     Returns
     -------
@@ -69,20 +72,23 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     hkl = np.concatenate([reflections.hkl, file.hkl[beyond]])
     mtz = gemmi.Mtz(with_base=True)
     mtz.spacegroup, mtz.title = old.spacegroup, title
-    mtz.set_cell_for_all(old.cell)
+    mtz.set_cell_for_all(reflections.cell)
+    number = {}  # of each dataset of the input in the output
     for source in list(old.datasets)[1:]:
         added = mtz.add_dataset(source.dataset_name)
         added.project_name, added.crystal_name = source.project_name, source.crystal_name
         added.wavelength, added.cell = source.wavelength, source.cell
-    if len(mtz.datasets) == 1:
+        number[source.id] = added.id
+    if not number:
         mtz.add_dataset("crank2_unet")
+    last = mtz.datasets[-1].id
+    home = number.get(beside.lead.dataset_id, last) if beside else last
     table = [hkl.astype(float)]
     known = set()
     for column in list(old.columns)[3:]:
         if keep is not None and column.type not in keep:
             continue
-        place = min(column.dataset_id, len(mtz.datasets) - 1)
-        mtz.add_column(column.label, column.type, dataset_id=place)
+        mtz.add_column(column.label, column.type, dataset_id=number.get(column.dataset_id, 0))
         known.add(column.label)
         values = column.array
         table.append(np.concatenate([reflections.spread(file.hkl, values), values[beyond]])[:, None])
@@ -90,7 +96,7 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     for label, (kind, values) in columns.items():
         names[label] = _free_label(label, known)
         known.add(names[label])
-        mtz.add_column(names[label], kind, dataset_id=len(mtz.datasets) - 1)
+        mtz.add_column(names[label], kind, dataset_id=home)
         table.append(np.concatenate([values, np.full(beyond.sum(), np.nan)])[:, None])
     mtz.set_data(np.hstack(table).astype(np.float32))
     mtz.history = [title, *old.history]
@@ -118,9 +124,8 @@ def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, gr
     ------
     InputError : the input has a column of that label, or the file cannot be written.
     """
-    mtz = gemmi.read_mtz_file(str(file.path))  # as it was, before reflections moved to the asu
-    mtz.spacegroup = file.mtz.spacegroup
-    sign, shift = _from_asu(mtz)
+    mtz = read_mtz(file.path)  # as it was, before reflections moved to the asu
+    _, sign, shift = to_asu(mtz)
     row = reflections.find(file.hkl)
     for crystal, dataset, columns in groups:
         taken = set(columns) & set(mtz.column_labels())
@@ -149,29 +154,11 @@ def _dataset(mtz: gemmi.Mtz, crystal: str, dataset: str) -> int:
     return added.id
 
 
-def _from_asu(mtz: gemmi.Mtz) -> tuple[np.ndarray, np.ndarray]:
-    """How phases change from gemmi's asymmetric unit to the rows' own reflections.
-
-    Returns
-    -------
-    sign, shift : (n,); phi(row) = sign * (phi(asu) - shift), degrees.
-    """
-    probe = gemmi.Mtz(with_base=True)
-    probe.spacegroup = mtz.spacegroup
-    probe.set_cell_for_all(mtz.cell)
-    probe.add_dataset("probe")
-    for label in ("P0", "P90"):  # gemmi moves both; what became of them tells what it did
-        probe.add_column(label, "P")
-    hkl = mtz.make_miller_array()
-    probe.set_data(np.column_stack([hkl, np.zeros(len(hkl)), np.full(len(hkl), 90.0)]
-                                   ).astype(np.float32))
-    probe.ensure_asu()
-    shift, turned = (probe.column_with_label(label).array.astype(float) for label in ("P0", "P90"))
-    return np.sign(np.sin(np.deg2rad(turned - shift))), shift
-
-
 def _in_setting(columns: dict, row: np.ndarray, sign: np.ndarray, shift: np.ndarray) -> dict:
-    """Columns of the complete list at the rows of a file, phases and HL coefficients turned."""
+    """Columns of the complete list at the rows of a file, phases and HL coefficients turned.
+
+    ``sign`` and ``shift`` are those of :func:`.mtz.to_asu`: phi(row) = sign * (phi(asu) - shift).
+    """
     found = {label: (kind, values[row]) for label, (kind, values) in columns.items()}
     for label, (kind, values) in found.items():
         if kind == "P":

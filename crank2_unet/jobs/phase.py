@@ -14,7 +14,8 @@ from .. import __version__
 from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..files.coordinates import read_sites
-from ..files.mtz_input import read_anomalous
+from ..files.mtz import MtzFile
+from ..files.mtz_input import mates_of, read_anomalous
 from ..files.mtz_output import hl_columns, write_mtz
 from ..files.output import staged
 from ..pipeline import Progress
@@ -57,7 +58,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     data = replace(data, reflections=turned)
                 phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
                     _progress_of_part, progress, number, len(wanted)))
-                reports.append(_write_hand(stage, file, data.reflections, phased, hand))
+                reports.append(_write_hand(stage, file, data.reflections, phased, hand, labels))
         result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
                   "input": describe_input(mtzin, data.reflections, phased.f, labels),
                   "scatterer": asdict(scatterer), "model": None, "device": None,
@@ -71,7 +72,8 @@ def _progress_of_part(progress: Progress, number: int, parts: int, done: int, to
     progress(number * total + done, parts * total)
 
 
-def _write_hand(stage: Path, file, reflections: Reflections, phased: SadResult, hand: str) -> dict:
+def _write_hand(stage: Path, file: MtzFile, reflections: Reflections, phased: SadResult, hand: str,
+                labels: dict) -> dict:
     suffix = "" if hand == "given" else "_other_hand"
     columns = {"F": ("F", phased.f), "SIGF": ("Q", phased.sigf), "PHIB": ("P", phased.phi),
                "FOM": ("W", phased.fom), **hl_columns(phased.hl)}
@@ -79,7 +81,8 @@ def _write_hand(stage: Path, file, reflections: Reflections, phased: SadResult, 
     columns = {label: (kind, np.where(unmeasured, np.nan, values))
                for label, (kind, values) in columns.items()}
     names = write_mtz(stage / f"phased{suffix}.mtz", file, reflections, columns,
-                      f"SAD phases by crank2-unet {__version__}", keep=_KEPT_WHEN_PHASED)
+                      f"SAD phases by crank2-unet {__version__}", keep=_KEPT_WHEN_PHASED,
+                      beside=mates_of(file, labels))
     phased.sites.spacegroup_hm = reflections.spacegroup.xhm()
     phased.sites.write_pdb(str(stage / f"sites{suffix}.pdb"))
     files = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb"}

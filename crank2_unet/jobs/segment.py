@@ -72,4 +72,5 @@ def _write_masks(stage: Path, given: Input, found: Segmentation) -> None:
     coefficients = structure_factors(found.mask, reflections)
     write_mtz(stage / "mask.mtz", given.file, reflections, {
         "FMSK": ("F", np.abs(coefficients)), "PHMSK": ("P", angle_degrees(coefficients))},
-        "Fourier coefficients of the solvent mask by crank2-unet", keep="")
+        "Fourier coefficients of the solvent mask by crank2-unet", keep="",
+        beside=given.source)

@@ -110,9 +110,8 @@ def _group(name: str, given: Input, endings: tuple, kinds: str, values) -> tuple
         labels = [f"{tail}.{ending}" for ending in endings]
     if len(labels) != len(kinds):
         raise InputError(f"The output columns {name} are {len(labels)}; they must be {len(kinds)}.")
-    mtz = given.file.mtz
-    own = mtz.dataset(mtz.column_with_label(given.labels["fo"].split(",")[0]).dataset_id)
     path = [part for part in head.split("/") if part]
-    crystal, dataset = (own.crystal_name, own.dataset_name) if len(path) != 2 or "*" in path else path
+    lead = given.source.lead
+    crystal, dataset = (lead.crystal, lead.dataset) if len(path) != 2 or "*" in path else path
     return crystal, dataset, {label: (kind, column)
                               for label, kind, column in zip(labels, kinds, values)}

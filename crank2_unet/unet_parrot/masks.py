@@ -20,9 +20,9 @@ from ..crystal.masks import cut_at_fraction, model_mask
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl, to_complex
 from ..errors import Crank2UnetError, InputError, ProgramError
+from ..files.columns import MAP_COEFFICIENTS
 from ..files.coordinates import read_structure
 from ..files.maps import read_map_of, read_mask, write_map
-from ..files.mtz import MAP_COEFFICIENTS
 from ..files.mtz_input import Input
 from ..modification.region_weights import (
     FixedWeights,
@@ -165,8 +165,7 @@ class Masks:
     def _fmsk(self) -> np.ndarray:
         """Coefficients of the map whose local variance is the mask of the first cycle."""
         file = self._given.file
-        labels = file.find(MAP_COEFFICIENTS, self._options.colin_fmsk) or ()
-        values = np.stack([file.column(label) for label in labels], axis=1)
+        values = file.values(file.choose(MAP_COEFFICIENTS, self._options.colin_fmsk))
         return np.nan_to_num(to_complex(*self._data.reflections.spread(file.hkl, values).T))
 
 
