@@ -117,7 +117,8 @@ result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="Friedel mates: F(+), F(-) or I(+), I(-)")
     _add_output(parser)
     parser.add_argument("--sites", required=True, metavar="SITES.pdb",
-                        help="every atom in it is taken as a site")
+                        help="PDB, mmCIF, CIF or SHELX .res, .hat; if there are several elements, "
+                             "the atoms of --element are taken")
     parser.add_argument("--element", required=True, metavar="Se", help="of the sites")
     parser.add_argument("--wavelength", type=float, metavar="A",
                         help="for theoretical f' and f''; default: that of the MTZ file")

@@ -160,6 +160,11 @@ def _print_solvent(result: dict) -> None:
     print(f"Input columns:    {'; '.join(result['input']['labels'].values())}")
     print(f"Solvent content:  {solvent['value']:.3f} ({RULES[solvent['rule']]}"
           + (f"; network alone: {solvent['unet_expected']:.3f})" if device else ")"))
+    composition = result.get("composition")
+    if composition:
+        parts = [f"{composition[kind] / 1000:.1f} kDa of {what}" for kind, what in
+                 (("protein", "protein"), ("nucleic", "nucleic acid")) if composition[kind]]
+        print(f"One copy:         {' and '.join(parts)}")
     copies = likely_copies(solvent)
     if copies:
         print(f"Copies:           {copies['copies']} in the asymmetric unit, "

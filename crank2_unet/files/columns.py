@@ -149,7 +149,7 @@ def candidates(columns: Sequence[Column], kind: Kind) -> list[ColumnSet]:
 
 
 def _with_sigma(columns: list[Column], kind: Kind) -> list[ColumnSet]:
-    pairs = _paired(columns, *kind.types, _same_but_sigma, rivals=_WITH_SIGMA)
+    pairs = _paired(columns, kind.types[0], kind.types[1], _same_but_sigma, rivals=_WITH_SIGMA)
     return [ColumnSet(kind, pair, *ranked(_OBSERVED, pair[0])) for pair in pairs]
 
 
@@ -209,7 +209,7 @@ def _hendrickson_lattman(columns: list[Column], kind: Kind) -> list[ColumnSet]:
 
 def _mates(columns: list[Column], kind: Kind) -> list[ColumnSet]:
     """Pairs of values whose labels differ in the sign, each with its sigma; else neighbours."""
-    value, sigma = kind.types[:2]
+    value, sigma = kind.types[0], kind.types[1]
     with_sigma = _paired(columns, value, sigma + "Q", _same_but_sigma, rivals=_WITH_SIGMA)
     sigma_of = {lead.index: follower for lead, follower in with_sigma}
     rest, sets = [lead for lead, _ in with_sigma], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import gemmi
@@ -9,8 +10,21 @@ import numpy as np
 
 from ..crystal.reflections import spacegroup_of
 from ..errors import InputError
+from .shelx import ENDINGS, read_shelx
 
-_SIDE_FILES = (".ins", ".res", ".hat", ".pdb", ".cif")  # of SHELXE, under the same name
+_log = logging.getLogger(__name__)
+_SIDE_FILES = (*ENDINGS, ".pdb")  # of SHELXE, under the same name
+
+# of the mmCIF dictionary and of depositions: tag, label, MTZ type, dataset
+_CIF_COLUMNS = [f"{line} 1" for line in (
+    "F_meas_au F F", "F_meas F F", "F_meas_sigma_au SIGF Q", "F_meas_sigma SIGF Q",
+    "intensity_meas IMEAN J", "intensity_sigma SIGIMEAN Q",
+    "pdbx_F_plus F(+) G", "pdbx_F_plus_sigma SIGF(+) L", "pdbx_F_minus F(-) G",
+    "pdbx_F_minus_sigma SIGF(-) L", "pdbx_I_plus I(+) K", "pdbx_I_plus_sigma SIGI(+) M",
+    "pdbx_I_minus I(-) K", "pdbx_I_minus_sigma SIGI(-) M",
+    "phase_meas PHIB P", "fom FOM W", "pdbx_HL_A_iso HLA A", "pdbx_HL_B_iso HLB A",
+    "pdbx_HL_C_iso HLC A", "pdbx_HL_D_iso HLD A", "F_calc_au FC F", "F_calc FC F", "phase_calc PHIC P",
+    "pdbx_FWT FWT F", "pdbx_PHWT PHWT P", "pdbx_DELFWT DELFWT F", "pdbx_DELPHWT PHDELWT P")]
 
 
 def as_mtz(path: str | Path) -> gemmi.Mtz | None:
@@ -47,7 +61,9 @@ def _from_cif(path: Path) -> gemmi.Mtz:
     if not blocks:
         raise InputError(f"{path} holds no merged structure factors (_refln). Give an MTZ file or a "
                          "structure-factor file.")
-    mtz = gemmi.CifToMtz().convert_block_to_mtz(blocks[0])
+    converter = gemmi.CifToMtz()
+    converter.spec_lines = _CIF_COLUMNS
+    mtz = converter.convert_block_to_mtz(blocks[0])
     if not mtz.cell.is_crystal():
         raise InputError(f"{path} has no unit cell (_cell). Give an MTZ file with cell and space "
                          "group.")
@@ -67,23 +83,18 @@ def _crystal_beside(path: Path) -> tuple[gemmi.UnitCell, gemmi.SpaceGroup]:
         beside = path.with_suffix(ending)
         if not beside.is_file():
             continue
-        cell, group = crystal_of(beside)
+        if ending in ENDINGS:
+            shelx = read_shelx(beside)
+            cell, group = shelx.cell, shelx.spacegroup
+        else:
+            structure = gemmi.read_structure(str(beside))
+            cell, group = structure.cell, structure.find_spacegroup()
         if cell.is_crystal() and group is not None:
+            _log.warning("%s: cell and space group, %s, are those of %s.", path, group.xhm(), beside)
             return cell, group
     raise InputError(f"{path} does not say cell and space group. Put a file of the same name beside it "
-                     f"that does ({', '.join(path.stem + e for e in _SIDE_FILES[:4])}), or convert it "
+                     f"that does ({', '.join(path.stem + e for e in _SIDE_FILES)}), or convert it "
                      "with f2mtz.")
-
-
-def crystal_of(path: Path) -> tuple[gemmi.UnitCell, gemmi.SpaceGroup | None]:
-    """Cell and space group of a SHELX or coordinate file."""
-    if path.suffix.lower() in (".ins", ".res", ".hat"):
-        from .shelx import read_shelx
-
-        shelx = read_shelx(path)
-        return shelx.cell, shelx.spacegroup
-    structure = gemmi.read_structure(str(path))
-    return structure.cell, structure.find_spacegroup()
 
 
 def _from_scalepack(path: Path) -> gemmi.Mtz:

@@ -10,6 +10,7 @@ import gemmi
 
 from ..errors import InputError
 
+ENDINGS = (".res", ".ins", ".hat")
 _A, _B, _C = (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)
 # translations by the number of LATT: P, I, R (obverse), F, A, B, C
 _CENTRING = {2: ((0.5, 0.5, 0.5),), 3: ((2 / 3, 1 / 3, 1 / 3), (1 / 3, 2 / 3, 2 / 3)),

@@ -36,7 +36,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
 
     Parameters
     ----------
-    sites : coordinate file whose atoms are all taken as sites.
+    sites : coordinate file; of several elements the atoms of the scatterer are taken.
     scatterer : element with f' and f'', or the element's symbol: then f' and f'' are the
         theoretical values at ``wavelength``, by default that of the MTZ file.
     hands : "given" or "both".
@@ -45,7 +45,8 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
     with Warnings() as warnings, staged(folder) as stage:
         with clock.stage("read"):
             file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
-            structure = read_sites(sites, data.reflections)
+            element = scatterer if isinstance(scatterer, str) else scatterer.element
+            structure = read_sites(sites, data.reflections, element)
             scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
         reports = []
         with clock.stage("phasing"):

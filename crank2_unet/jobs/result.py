@@ -103,7 +103,8 @@ def judge(found: Segmentation, given: Input, net: SolventNet, composition: Compo
                      found.solvent)
     for sentence in reasons.values():
         _log.warning("%s", sentence)
-    return {"map_quality": found.quality and asdict(found.quality), "doubts": list(reasons)}
+    return {"map_quality": found.quality and asdict(found.quality), "doubts": list(reasons),
+            "composition": composition and asdict(composition)}
 
 
 def finish(stage: Path, result: dict, maps: ReportMaps | None, pictures: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from scipy.constants import N_A
 
 from ..errors import InputError
+from .sequences import Sequence, read_sequences
 
 CUBIC_ANGSTROM_PER_DALTON = 1e24 / N_A  # volume of 1 g/mol at a specific volume of 1 cm^3/g
 # Partial specific volumes, cm^3/g: Matthews (1968) J. Mol. Biol. 33, 491; nucleic acids as in
@@ -65,43 +65,25 @@ class Composition:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Composition:
-        """All sequences of a FASTA or PIR file together: one copy holds each of them once.
-
-        A sequence of only A, C, G, T, U and N is nucleic acid (RNA if it has U), any other protein.
+        """All sequences of a file (:func:`.sequences.read_sequences`) together: one copy holds each of
+        them once.
 
         Raises
         ------
         InputError : the file cannot be read or has a letter that stands for nothing.
         """
-        masses = [_sequence_masses(sequence, path) for sequence in _read_sequences(path)]
+        masses = [_sequence_masses(sequence, path) for sequence in read_sequences(path)]
         return cls(*(float(total) for total in np.sum(masses, axis=0)))
 
 
-def _read_sequences(path: str | Path) -> list[str]:
-    """The sequences of a file, upper case, without gaps, none of them empty."""
-    try:
-        entries = gemmi.read_pir_or_fasta(Path(path).read_text())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read as a FASTA or PIR sequence: {error}.") from error
-    sequences = [entry.seq.upper().replace("-", "") for entry in entries]
-    if not sequences or not all(sequences):
-        raise InputError(f"{path} has a title without a sequence. Complete or remove it.")
-    return sequences
-
-
-def _sequence_masses(sequence: str, path: str | Path) -> tuple[float, float]:
+def _sequence_masses(sequence: Sequence, path: str | Path) -> tuple[float, float]:
     """Masses, Da, as protein and as nucleic acid of one sequence; one of them is 0."""
-    letters = set(re.sub(r"\(.*?\)", "", sequence))
-    nucleic = letters <= set("ACGTUN")
-    kind = gemmi.ResidueKind.AA
-    if nucleic:
-        kind = gemmi.ResidueKind.RNA if "U" in letters else gemmi.ResidueKind.DNA
     try:
-        names = gemmi.expand_one_letter_sequence(sequence, kind)
+        names = gemmi.expand_one_letter_sequence(sequence.letters, sequence.kind)
     except RuntimeError as error:
         raise InputError(f"{path}: {error}. Use one-letter codes.") from error
     mass = gemmi.calculate_sequence_weight(names, unknown=MEAN_RESIDUE_MASS)
-    return (0.0, mass) if nucleic else (mass, 0.0)
+    return (0.0, mass) if sequence.nucleic else (mass, 0.0)
 
 
 @dataclass(frozen=True)

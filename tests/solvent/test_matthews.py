@@ -14,6 +14,7 @@ from crank2_unet.solvent.matthews import (
     kantardjieff_rupp,
     matthews_options,
 )
+from crank2_unet.solvent.sequences import read_sequences
 
 LYSOZYME = ("KVFGRCELAAAMKRHGLDNYRGYSLGNWVCAAKFESNFNTQATNRNTDGSTDYGILQINSRWWCNDGRTPGSRNLCNIPC"
             "SALLSSDITASVNCAKKIVSDGNGMNAWVAWRNRCKGTDVQAWIRGCRL")
@@ -50,7 +51,7 @@ def test_copies_per_asymmetric_unit_not_per_cell():
 
 
 @pytest.mark.parametrize("text, protein, nucleic", [
-    (">a\nGG\n>b\nG\n", 0, 3 * 347.221 - 18.015 - 0.01),       # only letters of bases: DNA
+    (">a DNA\nGG\n>b dna\nG\n", 0, 3 * 347.221 - 18.015 - 0.01),
     (">a\nacgu\n", 0, 347.221 + 323.197 + 363.221 + 324.181 - 3 * 18.015),  # U: RNA
     (">P1;x\ntitle\nMK-W*\n", 149.208 + 146.188 + 204.225 - 2 * 18.015, 0),
     (">x\nM(MSE)W\n>d\nACGT\n", 149.208 + 196.106 + 204.225 - 2 * 18.015,
@@ -67,8 +68,8 @@ def test_nucleic_acid_is_denser():
     assert Composition.from_residues(100).mass == pytest.approx(100 * MEAN_RESIDUE_MASS)
 
 
-@pytest.mark.parametrize("text", ["", "MKVLL\n", ">empty\n\n", ">a\nMKV\n>b\n", ">a\nMK1V\n",
-                                  ">a\nMKJ\n"])
+@pytest.mark.parametrize("text", ["", "no sequence at all\n", ">empty\n\n", ">a\nMKV\n>b\n",
+                                  ">a\nMK1V\n", ">a\nMKJ\n"])
 def test_bad_sequences_name_the_file(tmp_path, text):
     with pytest.raises(InputError, match="sequence.fasta"):
         Composition.from_file(write(tmp_path, text))
@@ -153,3 +154,40 @@ def test_both_distributions_are_normalised_and_differ():
     for name in ("probability", "kantardjieff_rupp"):
         assert sum(getattr(o, name) for o in options) == pytest.approx(1.0)
     assert any(abs(o.probability - o.kantardjieff_rupp) > 0.01 for o in options)
+
+
+ALANINE, GLYCINE, DNA = 89.093 - 18.015, 75.067 - 18.015, "ACGT" * 5
+
+
+@pytest.mark.parametrize("content, residues, nucleic", [
+    (b"\xef\xbb\xbf>a\nMKVL\n", 4, False),                        # UTF-8 with a byte-order mark
+    (">a\nMKVL\n".encode("utf-16"), 4, False),
+    (">prot\xe9ine\nMKVL\n".encode("latin-1"), 4, False),
+    (b">a\r\nMK\r\nVL\r\n", 4, False),
+    (b"MKVL\nMKVL\n", 8, False),                                  # no title
+    (b"    1 MKVLATGGDD EERKLLNPQS\n   21 TVWYF\n", 25, False),    # numbered blocks
+    (b">polyala\n" + 10 * b"A" + b"\n", 10, False),
+    (b">silk\nGAGAGAGA\n", 8, False),
+    (b">a\n" + DNA.encode(), 20, True),
+    (b">P1;x\nMy protein\nMK-VL*\n", 4, False),
+    (b">P1;x\n\nMKVL*\n", 4, False),                               # empty title
+    (b">P1;x\nMKVLMKVLMKVLMKVLMKVLMKVLMKVLMKVLMKVL\nMK*\n", 38, False),  # no title
+    (b">DL;x\ntitle\nGGGG*\n", 4, True),
+    (b">P1;x\ntitle\n" + DNA.encode() + b"*\n", 20, False),         # the code says so
+    (b">oligo, DNA (5'-3')\nGAGAGA\n", 6, True),
+    (b";comment\n>a|Chains A, B|x\nMKVL\n>b\nMK\n", 6, False),
+])
+def test_sequence_files_of_every_kind(content, residues, nucleic, tmp_path):
+    path = tmp_path / "sequence.fasta"
+    path.write_bytes(content)
+    found = read_sequences(path)
+    assert sum(len(sequence.letters) for sequence in found) == residues
+    assert all(sequence.nucleic == nucleic for sequence in found)
+
+
+def test_a_peptide_of_alanine_has_its_mass_and_is_said_to_be_one(tmp_path, caplog):
+    for letters, mass in ((100 * "A", 100 * ALANINE), (30 * "GA", 30 * (GLYCINE + ALANINE))):
+        caplog.clear()
+        composition = Composition.from_file(write(tmp_path, f">x\n{letters}\n"))
+        assert composition.protein == pytest.approx(mass + 18.015, abs=2) and composition.nucleic == 0
+        assert "taken for protein" in caplog.text

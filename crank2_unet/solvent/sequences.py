@@ -1,0 +1,124 @@
+"""Sequence files: FASTA, PIR in its variants, or bare letters, in any common encoding."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+
+from ..errors import InputError
+
+_log = logging.getLogger(__name__)
+# what a PIR entry is by its code: complete or fragment of a protein, linear or circular DNA or RNA
+_PIR = {"P1": "AA", "F1": "AA", "DL": "DNA", "DC": "DNA", "RL": "RNA", "RC": "RNA", "N1": "", "N3": "",
+        "XX": ""}
+_WORDS = (("AA", r"protein|peptide"), ("RNA", r"\b[a-z]*rna\b|ribonucleotide"),
+          ("DNA", r"\bdna\b|deoxyribonucleotide"))  # of titles
+_BASES = set("ACGTUN")
+_NEVER_ALONE = set("CTU")  # without these, glycine and alanine are likelier than bases
+_TITLE = 30  # letters; a title without a space is not as long
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One-letter codes, upper case, without gaps, and what they stand for."""
+
+    letters: str
+    kind: gemmi.ResidueKind
+
+    @property
+    def nucleic(self) -> bool:
+        return self.kind != gemmi.ResidueKind.AA
+
+
+def read_sequences(path: str | Path) -> list[Sequence]:
+    """All sequences of a file.
+
+    What each stands for is said by a PIR code or by a word such as "DNA" in the title; else a sequence
+    of only A, C, G, T, U and N is nucleic acid (RNA if it has U) unless it has only A, G and N.
+
+    Raises
+    ------
+    InputError : the file cannot be read, or has a title without a sequence.
+    """
+    entries = _entries(_text(path), path)
+    if not entries or not all(letters for _, letters in entries):
+        raise InputError(f"{path} has a title without a sequence. Complete or remove it.")
+    return [_sequence(title, letters, path) for title, letters in entries]
+
+
+def _text(path: str | Path) -> str:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a FASTA or PIR sequence: {error}.") from error
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # titles only: letters of sequences are ASCII
+    if "\0" in text:
+        raise InputError(f"{path} cannot be read as a FASTA or PIR sequence: it is a binary file.")
+    return text
+
+
+def _entries(text: str, path: str | Path) -> list[tuple[str, str]]:
+    """Titles and letters."""
+    lines = [line.strip() for line in text.splitlines() if not line.startswith(";")]
+    if not any(line.startswith(">") for line in lines):
+        return [("", _bare(lines, path))] if any(lines) else []
+    starts = [number for number, line in enumerate(lines) if line.startswith(">")]
+    if any(lines[:starts[0]]):
+        raise InputError(f'{path} cannot be read as a FASTA or PIR sequence: it begins with '
+                         f'"{next(filter(None, lines))[:40]}", not with ">".')
+    return [_entry(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
+
+
+def _bare(lines: list[str], path: str | Path) -> str:
+    """Letters of a file without titles: lines of one word, or of blocks, with numbers or not."""
+    words = [re.sub(r"\b\d+\b", " ", line).split() for line in lines]
+    blocks = all(len({len(word) for word in line[:-1]}) <= 1
+                 and len(line[-1]) <= len(line[0]) for line in words if len(line) > 1)
+    letters = "".join(word for line in words for word in line)
+    if not blocks or not re.fullmatch(r"[A-Za-z*\-]+(\([A-Za-z0-9]+\)[A-Za-z*\-]*)*", letters):
+        raise InputError(f'{path} cannot be read as a FASTA or PIR sequence: it has no line with ">", '
+                         'and '
+                         "is no sequence of letters alone.")
+    return _clean(letters)
+
+
+def _entry(lines: list[str]) -> tuple[str, str]:
+    """Title and letters of one entry; that of PIR has a second line of title, or should have."""
+    title, body = lines[0][1:].strip(), lines[1:]
+    if re.match(f"({'|'.join(_PIR)});", title, re.IGNORECASE) and body:
+        rest = _clean("".join(body[1:]))
+        missing = re.fullmatch(r"[A-Za-z]+\*?", body[0]) and (len(body[0]) >= _TITLE or not rest)
+        if not missing:
+            title, body = f"{title} {body[0]}", body[1:]
+    return title, _clean("".join(body))
+
+
+def _clean(letters: str) -> str:
+    return re.sub(r"[\s\-.*]|(?<![A-Za-z(])\d+(?![A-Za-z)])", "", letters).upper()
+
+
+def _sequence(title: str, letters: str, path: str | Path) -> Sequence:
+    kind = _PIR.get(title[:2].upper(), "") if title[2:3] == ";" else ""
+    plain = set(re.sub(r"\(.*?\)", "", letters))
+    if not kind and plain <= _BASES:
+        kind = next((k for k, words in _WORDS if re.search(words, title, re.IGNORECASE)), "")
+        if not kind:
+            kind = "AA" if not plain & _NEVER_ALONE else "RNA" if "U" in plain else "DNA"
+            if kind != "RNA":
+                taken, other = ("protein", "DNA") if kind == "AA" else ("DNA", "protein")
+                _log.warning('%s: the sequence %s, of letters %s only, is taken for %s. If it is not, '
+                             'write "%s" into its title.', path, _short(letters),
+                             "".join(sorted(plain)), taken, other)
+    return Sequence(letters, getattr(gemmi.ResidueKind, kind or "AA"))
+
+
+def _short(letters: str) -> str:
+    return letters if len(letters) <= 12 else f"{letters[:9]}..."
