@@ -11,7 +11,9 @@ from scipy.optimize import minimize
 from scipy.special import i0e, i1e
 
 from .friedel import Observed, bin_means
+from .restraints import Restraints
 from .scatterer import Scatterer
+from .wilson import wilson_scale
 
 # 7.5 degree steps integrate distributions up to a concentration of about 100 without error.
 _PHI = np.deg2rad(np.arange(0.0, 360.0, 7.5))
@@ -20,15 +22,11 @@ _ITERATIONS = {False: 60, True: 12}  # of the minimiser, without and with sites
 
 # Each parameter: the unit in which a step of 1 matters about equally, lower and upper limit.
 _LIMITS = {
-    "log_scale": (0.3, -40.0, 40.0), "b": (10.0, -60.0, 150.0), "log_ratio": (0.2, -1.5, 1.5),
+    "log_scale": (0.3, -40.0, 40.0), "b": (10.0, -60.0, 150.0),
     "log_sigma": (0.2, -1.5, 1.5), "log_v": (0.4, -40.0, 40.0),
     "occupancy": (0.1, 0.0, 10.0), "b_iso": (10.0, 1.0, 300.0), "xyz": (0.1, -9.0, 9.0)}
 _REACH = 6.0  # units a parameter may move in one fit: the minimiser's first steps can be wild
 _OF_SITES = ("occupancy", "b_iso", "xyz")
-# Widths of Gaussian restraints on what weak data leave undetermined: log of f'' against the given
-# value and of the factor on uncertainties (0.3: about 30 %), and B factors, Angstrom^2.
-_WIDTHS = {"log_ratio": 0.3, "log_sigma": 0.3, "b": 30.0, "b_iso": 10.0}
-
 Values = dict  # of str to np.ndarray: the parameters of a Model
 
 
@@ -80,15 +78,17 @@ class Model:
     """Scales, errors and sites, their likelihood given the data, and its maximisation.
 
     Parameters of the fit are a dict of arrays: ``log_scale`` and ``b`` (of the sites against the
-    data), ``log_ratio`` (f'' against its given value), ``log_sigma`` (factor of the uncertainties
-    of DANO), ``log_v`` (one a bin: log variance of DANO beyond measurement, per unit epsilon) and,
-    one a site, ``occupancy``, ``b_iso``, ``xyz`` (fractional).  ``s`` (one a bin: variance of
-    F - H per unit epsilon) is not fitted but the mean of F^2 less that of |H|^2.
+    data), ``log_sigma`` (factor of the uncertainties of DANO), ``log_v`` (one a bin: log variance of
+    DANO beyond measurement, per unit epsilon) and, one a site, ``occupancy``, ``b_iso``, ``xyz``
+    (fractional).  Two more are not fitted: ``log_ratio`` (f'' against its given value) is what the
+    restraints make of scale and occupancies, ``s`` (one a bin: variance of F - H per unit epsilon)
+    the mean of F^2 less that of |H|^2.
     """
 
     def __init__(self, observed: Observed, sites: gemmi.Structure, spacegroup: gemmi.SpaceGroup,
                  scatterer: Scatterer):
         self.obs, self.f_double_prime = observed, scatterer.f_double_prime
+        self.restraints = Restraints(*wilson_scale(observed, sites.cell, spacegroup), scatterer)
         self.form_factor = scatterer.form_factor(observed.inverse_d_squared)
         self.operations = [(np.array(op.rot) / op.DEN, np.array(op.tran) / op.DEN)
                            for op in spacegroup.operations().sym_ops]
@@ -102,8 +102,9 @@ class Model:
         """Parameters before any fit: sites as given, scaled to explain half the signal."""
         atoms = [site.atom for site in sites[0].all()]
         largest = max(atom.occ for atom in atoms)
+        b_iso = np.array([atom.b_iso for atom in atoms])
         values = {"occupancy": np.array([atom.occ / largest for atom in atoms]),
-                  "b_iso": np.array([atom.b_iso for atom in atoms]),
+                  "b_iso": np.clip(b_iso - b_iso.mean() + self.restraints.b, 1.0, 300.0),
                   "xyz": np.array([sites.cell.fractionalize(a.pos).tolist() for a in atoms])}
         obs = self.obs
         h2 = self.f_double_prime * np.abs(self.partials(values) @ values["occupancy"])
@@ -162,7 +163,6 @@ class Model:
         along = (np.conj(base) * by_base).real
         gradient = {
             "log_scale": along.sum(keepdims=True), "b": -(along @ self.quarter)[None],
-            "log_ratio": -(np.conj(base) * to_h * by_h).real.sum(keepdims=True),
             "log_sigma": 2 * (by_v @ measured)[None],
             "log_v": np.bincount(self.obs.bins, by_v * extra),
             "occupancy": (np.conj(by_base) @ partials).real}
@@ -203,7 +203,7 @@ class Model:
             total, gradient, by_base = self.log_likelihood(now, partials)
             if sites_too:
                 gradient.update(self._site_gradient(now, partials, by_base))
-            penalty = _restrain(now, gradient)
+            penalty = self.restraints.penalty(now, gradient)
             return penalty - total, -np.concatenate([gradient[n].ravel() for n in free]) * unit
 
         first = np.concatenate([values[name].ravel() for name in free]) / unit
@@ -212,7 +212,8 @@ class Model:
         found = minimize(target, first, jac=True, method="L-BFGS-B", bounds=limits,
                          options={"maxiter": _ITERATIONS[sites_too], "ftol": 1e-7})
         after = unpack(found.x)
-        return self._without_drift(values, after) if sites_too else _with_b_in_sites(after)
+        after = self._without_drift(values, after) if sites_too else _with_b_in_sites(after)
+        return self.restraints.with_ratio(after)
 
     def _without_drift(self, before: Values, after: Values) -> Values:
         """The sites as a whole put back along polar axes, which the data cannot fix."""
@@ -227,16 +228,3 @@ def _with_b_in_sites(values: Values) -> Values:
     b_iso = np.clip(values["b_iso"] + values["b"], *_LIMITS["b_iso"][1:])
     return {**values, "b_iso": b_iso, "b": np.zeros(1)}
 
-
-def _restrain(values: Values, gradient: Values) -> float:
-    """Penalty of the restraints; their pull is added to the gradient of the log-likelihood.
-
-    B factors of the sites are drawn to their mean, all others to 0.
-    """
-    penalty = 0.0
-    for name, width in _WIDTHS.items():
-        off = (values[name] - (values[name].mean() if name == "b_iso" else 0.0)) / width
-        penalty += float(off @ off) / 2
-        if name in gradient:
-            gradient[name] = gradient[name] - off / width
-    return penalty

@@ -9,24 +9,39 @@ import numpy as np
 
 from ..errors import InputError
 
+_NEAR_EDGE = 12.0  # eV: chemical shift, calibration and energy spread together
+# f'' of selenomethionine at the peak is 4 to 7 electrons, at the inflection point 2 to 3.5
+_WHITE_LINE, _WHITE_LINE_UNCERTAINTY = 1.2, 0.4
+
 
 @dataclass(frozen=True)
 class Scatterer:
-    """The anomalous scatterer: element symbol, f' and f'' in electrons."""
+    """The anomalous scatterer: element symbol, f' and f'' in electrons.
+
+    ``uncertainty`` is that of log f'': 0.1 for tables far from an edge and for fluorescence scans.
+    """
 
     element: str
     f_prime: float
     f_double_prime: float
+    uncertainty: float = 0.1
 
     @classmethod
     def at_wavelength(cls, element: str, wavelength: float) -> Scatterer:
         """Theoretical f', f'' (Cromer & Liberman, 1970) at a wavelength in Angstrom.
 
-        Near an absorption edge the chemical environment matters; use values of a fluorescence scan.
+        Within 12 eV of an absorption edge the chemical environment and the calibration of the
+        beamline decide on which side of the edge the data were measured, and the white line raises
+        f'' beyond its theoretical value: there f'' is 1.2 times that above the edge, and f'' has an
+        uncertainty that spans inflection points and strong white lines.  Use values of a
+        fluorescence scan where there are any.
         """
-        f_prime, f_double_prime = gemmi.cromer_liberman(
-            gemmi.Element(element).atomic_number, gemmi.hc / wavelength)
-        return cls(element, f_prime, f_double_prime)
+        z, energy = gemmi.Element(element).atomic_number, gemmi.hc / wavelength
+        (below, lower), (at, here), (above, upper) = (
+            gemmi.cromer_liberman(z, energy + step) for step in (-_NEAR_EDGE, 0.0, _NEAR_EDGE))
+        if upper > 2 * lower:
+            return cls(element, (below + above) / 2, _WHITE_LINE * upper, _WHITE_LINE_UNCERTAINTY)
+        return cls(element, at, here)
 
     def form_factor(self, inverse_d_squared: np.ndarray) -> np.ndarray:
         """f0 + f' in electrons at 1/d^2 (Angstrom^-2), without displacement factor."""

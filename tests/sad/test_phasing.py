@@ -240,6 +240,16 @@ def test_theoretical_f_double_prime():
     above, below = (Scatterer.at_wavelength("Se", w) for w in (0.97, 0.99))
     assert above.f_double_prime == pytest.approx(3.8, abs=0.2)
     assert below.f_double_prime < 1.0 and below.f_prime < -4
+    assert above.uncertainty == below.uncertainty == 0.1
+
+
+@pytest.mark.parametrize("energy", [12648.0, 12656.0, 12661.0, 12669.0])
+def test_on_either_side_of_an_edge_a_white_line_is_possible(energy):
+    near = Scatterer.at_wavelength("Se", gemmi.hc / energy)
+    assert near.f_double_prime == pytest.approx(4.6, abs=0.1)
+    low, high = near.f_double_prime * np.exp([-2 * near.uncertainty, 2 * near.uncertainty])
+    assert low < 2.5 and high > 7.5  # inflection points and strong white lines
+    assert -10 < near.f_prime < -6
 
 
 # name, d_min to cut to, element, map correlation and mean phase error to be reached

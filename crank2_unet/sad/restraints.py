@@ -1,0 +1,81 @@
+"""What is known of sites, scales and errors before any fit, as Gaussian restraints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .scatterer import Scatterer
+
+# Atoms of the molecule itself are all there but for damage and disorder, others are what they are:
+# expected root mean square occupancy, and width of its logarithm.
+_COVALENT = {"P", "S", "Se"}
+_OCCUPANCY = {True: (0.9, 0.2), False: (0.5, 0.7)}
+_SCALE_WIDTH = 0.2  # of the logarithm of the absolute scale, mostly for the unknown solvent content
+_SIGMA_WIDTH = 0.3  # of the logarithm of the factor on uncertainties
+_B_WIDTH, _MEAN_B_WIDTH = 10.0, 30.0  # Angstrom^2, of the sites against each other, and against the data
+
+
+@dataclass(frozen=True)
+class Restraints:
+    """Restraints on the parameters of a :class:`~crank2_unet.sad.likelihood.Model`.
+
+    Parameters
+    ----------
+    log_scale, b : absolute scale and B factor (Angstrom^2) of the data, see
+        :func:`~crank2_unet.sad.wilson.wilson_scale`.
+    scatterer : what the sites are.
+    """
+
+    log_scale: float
+    b: float
+    scatterer: Scatterer
+
+    def occupancy(self, values: dict) -> float:
+        """Root mean square occupancy of the sites, on the absolute scale."""
+        rms = np.sqrt(np.mean(values["occupancy"] ** 2))
+        return float(rms * np.exp(values["log_scale"] - values["log_ratio"] - self.log_scale)[0])
+
+    @property
+    def _expected_occupancy(self) -> tuple[float, float]:
+        """Root mean square occupancy, and the width of its logarithm, that of the scale in it."""
+        expected, width = _OCCUPANCY[self.scatterer.element in _COVALENT]
+        return expected, float(np.hypot(width, _SCALE_WIDTH))
+
+    def with_ratio(self, values: dict) -> dict:
+        """The parameters with the f'' that is most probable for what the sites scatter.
+
+        The data determine the product of f'' and the occupancies.
+        """
+        expected, width = self._expected_occupancy
+        product = np.log(max(self.occupancy({**values, "log_ratio": np.zeros(1)}), 1e-3) / expected)
+        share = self.scatterer.uncertainty ** 2 / (self.scatterer.uncertainty ** 2 + width ** 2)
+        return {**values, "log_ratio": np.array([share * product])}
+
+    def penalty(self, values: dict, gradient: dict) -> float:
+        """Half the sum of the squared deviations in widths.
+
+        Its pull is added to ``gradient``, that of the log-likelihood, for each parameter in it.
+        """
+        total = 0.0
+
+        def restrain(off: np.ndarray, width: float, **by: np.ndarray) -> None:
+            """Add a deviation with its derivatives by the parameters."""
+            nonlocal total
+            total += float(np.sum((off / width) ** 2)) / 2
+            for name, derivative in by.items():
+                if name in gradient:
+                    gradient[name] = gradient[name] - off / width ** 2 * derivative
+
+        q = values["occupancy"]
+        square = max(np.sum(q ** 2), 1e-6)
+        expected, width = self._expected_occupancy
+        restrain(np.log(np.maximum(self.occupancy(values), 1e-3) / expected), width,
+                 log_scale=np.ones(1), occupancy=q / square)
+        restrain(values["log_sigma"], _SIGMA_WIDTH, log_sigma=np.ones(1))
+        mean = values["b_iso"].mean()
+        restrain(values["b_iso"] - mean, _B_WIDTH, b_iso=np.ones(1))
+        restrain(values["b"] + mean - self.b, _MEAN_B_WIDTH, b=np.ones(1),
+                 b_iso=np.full(len(q), 1 / len(q)))
+        return total
