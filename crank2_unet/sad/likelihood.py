@@ -88,7 +88,9 @@ class Model:
     def __init__(self, observed: Observed, sites: gemmi.Structure, spacegroup: gemmi.SpaceGroup,
                  scatterer: Scatterer):
         self.obs, self.f_double_prime = observed, scatterer.f_double_prime
-        self.restraints = Restraints(*wilson_scale(observed, sites.cell, spacegroup), scatterer)
+        self.restraints = Restraints(
+            *wilson_scale(observed, sites.cell, spacegroup), scatterer, _positions(sites),
+            np.array(sites.cell.parameters[:3]))
         self.form_factor = scatterer.form_factor(observed.inverse_d_squared)
         self.operations = [(np.array(op.rot) / op.DEN, np.array(op.tran) / op.DEN)
                            for op in spacegroup.operations().sym_ops]
@@ -105,7 +107,7 @@ class Model:
         b_iso = np.array([atom.b_iso for atom in atoms])
         values = {"occupancy": np.array([atom.occ / largest for atom in atoms]),
                   "b_iso": np.clip(b_iso - b_iso.mean() + self.restraints.b, 1.0, 300.0),
-                  "xyz": np.array([sites.cell.fractionalize(a.pos).tolist() for a in atoms])}
+                  "xyz": _positions(sites)}
         obs = self.obs
         h2 = self.f_double_prime * np.abs(self.partials(values) @ values["occupancy"])
         square, noise, expected = (bin_means(x ** 2 / obs.epsilon, obs.bins)
@@ -221,6 +223,11 @@ class Model:
             return before
         drift = np.average(after["xyz"] - before["xyz"], axis=0, weights=after["occupancy"])
         return {**after, "xyz": after["xyz"] - self.polar @ drift}
+
+
+def _positions(sites: gemmi.Structure) -> np.ndarray:
+    """Fractional coordinates, (sites, 3)."""
+    return np.array([sites.cell.fractionalize(site.atom.pos).tolist() for site in sites[0].all()])
 
 
 def _with_b_in_sites(values: Values) -> Values:

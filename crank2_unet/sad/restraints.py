@@ -12,9 +12,10 @@ from .scatterer import Scatterer
 # expected root mean square occupancy, and width of its logarithm.
 _COVALENT = {"P", "S", "Se"}
 _OCCUPANCY = {True: (0.9, 0.2), False: (0.5, 0.7)}
-_SCALE_WIDTH = 0.2  # of the logarithm of the absolute scale, mostly for the unknown solvent content
+_SCALE_WIDTH = 0.2  # of the logarithm of the absolute scale, mostly for unknown solvent contents
 _SIGMA_WIDTH = 0.3  # of the logarithm of the factor on uncertainties
-_B_WIDTH, _MEAN_B_WIDTH = 10.0, 30.0  # Angstrom^2, of the sites against each other, and against the data
+_SHIFT_WIDTH = 0.2  # Angstrom, of the given positions along each axis
+_B_WIDTH, _MEAN_B_WIDTH = 10.0, 30.0  # Angstrom^2, of sites against each other and against the data
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,15 @@ class Restraints:
     log_scale, b : absolute scale and B factor (Angstrom^2) of the data, see
         :func:`~crank2_unet.sad.wilson.wilson_scale`.
     scatterer : what the sites are.
+    xyz : (sites, 3) given positions, fractional.
+    axes : lengths of the cell axes, Angstrom.
     """
 
     log_scale: float
     b: float
     scatterer: Scatterer
+    xyz: np.ndarray
+    axes: np.ndarray
 
     def occupancy(self, values: dict) -> float:
         """Root mean square occupancy of the sites, on the absolute scale."""
@@ -60,7 +65,7 @@ class Restraints:
         """
         total = 0.0
 
-        def restrain(off: np.ndarray, width: float, **by: np.ndarray) -> None:
+        def restrain(off: np.ndarray, width: float | np.ndarray, **by: np.ndarray | float) -> None:
             """Add a deviation with its derivatives by the parameters."""
             nonlocal total
             total += float(np.sum((off / width) ** 2)) / 2
@@ -72,10 +77,10 @@ class Restraints:
         square = max(np.sum(q ** 2), 1e-6)
         expected, width = self._expected_occupancy
         restrain(np.log(np.maximum(self.occupancy(values), 1e-3) / expected), width,
-                 log_scale=np.ones(1), occupancy=q / square)
-        restrain(values["log_sigma"], _SIGMA_WIDTH, log_sigma=np.ones(1))
+                 log_scale=1.0, occupancy=q / square)
+        restrain(values["log_sigma"], _SIGMA_WIDTH, log_sigma=1.0)
+        restrain(values["xyz"] - self.xyz, _SHIFT_WIDTH / self.axes, xyz=1.0)
         mean = values["b_iso"].mean()
-        restrain(values["b_iso"] - mean, _B_WIDTH, b_iso=np.ones(1))
-        restrain(values["b"] + mean - self.b, _MEAN_B_WIDTH, b=np.ones(1),
-                 b_iso=np.full(len(q), 1 / len(q)))
+        restrain(values["b_iso"] - mean, _B_WIDTH, b_iso=1.0)
+        restrain(values["b"] + mean - self.b, _MEAN_B_WIDTH, b=1.0, b_iso=np.full(len(q), 1 / len(q)))
         return total

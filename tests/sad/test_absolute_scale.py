@@ -41,14 +41,15 @@ def test_wilson_scale_is_that_of_the_atoms(symbol, cell):
 
 
 def restraints(uncertainty=0.1, element="Se"):
-    return Restraints(1.0, 20.0, replace(SELENIUM, uncertainty=uncertainty, element=element))
+    return Restraints(1.0, 20.0, replace(SELENIUM, uncertainty=uncertainty, element=element),
+                      np.full((2, 3), 0.2), np.array([30.0, 40.0, 50.0]))
 
 
 def parameters(occupancy):
     """Two sites that scatter f'' times ``occupancy`` on the scale of :func:`restraints`."""
     return {"occupancy": np.array([1.0, 1.0]), "log_scale": np.array([1.0 + np.log(occupancy)]),
             "log_ratio": np.zeros(1), "log_sigma": np.array([0.2]), "b": np.array([4.0]),
-            "b_iso": np.array([15.0, 30.0])}
+            "b_iso": np.array([15.0, 30.0]), "xyz": np.array([[0.2, 0.21, 0.2], [0.19, 0.2, 0.2]])}
 
 
 def test_wide_f_double_prime_explains_what_occupancies_cannot():
@@ -63,11 +64,12 @@ def test_wide_f_double_prime_explains_what_occupancies_cannot():
 
 def test_pull_is_the_gradient_of_the_penalty():
     values, known = parameters(0.4), restraints()
-    free = ("occupancy", "log_scale", "log_sigma", "b", "b_iso")
+    free = ("occupancy", "log_scale", "log_sigma", "b", "b_iso", "xyz")
     gradient = {name: np.zeros_like(values[name]) for name in free}
     known.penalty(values, gradient)
     for name in free:
-        for i in range(len(values[name])):
-            step = 1e-5 * np.eye(len(values[name]))[i]
+        for place in np.ndindex(values[name].shape):
+            step = np.zeros_like(values[name])
+            step[place] = 1e-5
             up, down = (known.penalty({**values, name: values[name] + s}, {}) for s in (step, -step))
-            assert -gradient[name][i] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-6), name
+            assert -gradient[name][place] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-6)
