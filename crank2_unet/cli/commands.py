@@ -33,6 +33,9 @@ def run_dm(options) -> None:
     _print_solvent(result)
     print(f"Mask:             {options.mask}, in each of {options.cycles} cycles")
     print(f"Engine:           {_engine(result)}")
+    if "phases" in result:
+        print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "
+              f"the map supports {result['phases']['supported_fom']:.2f}")
     if result["ncs_sites"]:
         found = "" if result.get("ncs", [None]) else ": none that the map confirms, so no averaging"
         print(f"NCS:              looked for by the sites in {result['ncs_sites']}{found}")

@@ -49,6 +49,14 @@ def phi_fom_from_hl(hl: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np
     return np.rad2deg(np.angle(centroid)) % 360.0, np.minimum(np.abs(centroid), 1.0)
 
 
+def log_integral(hl: np.ndarray) -> np.ndarray:
+    """Logarithm of the mean of exp(A cos phi + B sin phi + C cos 2phi + D sin 2phi) over all phases,
+    (n,), of acentric Hendrickson-Lattman coefficients (n, 4)."""
+    log_p = hl @ _BASIS[:, ::2]
+    largest = log_p.max(axis=1)
+    return largest + np.log(np.exp(log_p - largest[:, None]).mean(axis=1))
+
+
 def kappa_from_fom(fom: np.ndarray, centric: np.ndarray) -> np.ndarray:
     """Concentration of the unimodal distribution with a given figure of merit.
 

@@ -22,7 +22,7 @@ from .expectation import ModifiedMap, modify_map, reliability
 from .ncs import NcsSums
 from .region_weights import RegionWeights
 from .sharpening import Sharpening
-from .weighting import Weighted, combine
+from .weighting import Trust, Weighted, combine
 
 Averager = Callable[[gemmi.FloatGrid, int, float], NcsSums]
 
@@ -72,6 +72,7 @@ class ModificationResult:
     hl : (n, 4) Hendrickson-Lattman coefficients of the combined phases.
     weights : region weights of the last cycle.
     cycles : statistics of each cycle.
+    trust : what was believed in the last cycle.
     next_coefficients : (n,) complex, the map that a further cycle would modify.
     modified : (n,) complex, what :func:`~.expectation.modify_map` made of the map in the last
         cycle, on the scale of that map: for programs that combine phases themselves.
@@ -83,6 +84,7 @@ class ModificationResult:
     hl: np.ndarray
     weights: gemmi.FloatGrid
     cycles: list[CycleStatistics]
+    trust: Trust
     next_coefficients: np.ndarray
     modified: np.ndarray
 
@@ -104,7 +106,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     amplitudes, which tell how far the agreement of amplitudes and modified map can be trusted.  The
     idea is that of the bias parameter beta of Skubak & Pannu (2011, Acta Cryst. D67, 345-354): a ratio
     of correlations of amplitudes, found once, in cycles of its own.  Here the control runs beside
-    every cycle, and the share of sigma-A that overfitting leaves is a mean over its likelihood.
+    every cycle, and the share of sigma-A that overfitting leaves is a mean over its likelihood.  It
+    also tells how far the experimental phases can be trusted (:func:`~.weighting.combine`).
 
     Parameters
     ----------
@@ -117,7 +120,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     progress : called with the statistics of each cycle.
     averager : sums over copies of the molecule, for instance
         :class:`~crank2_unet.modification.ncs.NcsAverager`; called with the current map and the cycle.
-    held_back : share of the amplitudes that the control does not know; 0: all agreement is trusted.
+    held_back : share of the amplitudes that the control does not know; 0: all agreement is
+        trusted, and all experimental phases.
 
     Raises
     ------
@@ -136,7 +140,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         started = time.perf_counter()
         previous_phi = main.phi
         weights = region_weights(main.seen, cycle)
-        trust = control.modify(weights, cycle).trust if control else 1.0
+        trust = control.modify(weights, cycle, Trust()).trust if control else Trust()
         weighted = main.modify(weights, cycle, trust)
         statistics.append(_statistics(data, previous_phi, weights, main.gamma, weighted, cycle,
                                       started))
@@ -145,7 +149,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     filled, further, modified = map(sharpening.undo, (
         weighted.filled, main.map.coefficients, main.modified))
     return ModificationResult(filled, weighted.phi, weighted.fom, weighted.hl, weights, statistics,
-                              further, modified)
+                              weighted.trust, further, modified)
 
 
 def _some(data: PhasedData, share: float) -> np.ndarray:
@@ -179,7 +183,7 @@ class _Sequence:
         return self.map if known.all() else CrystalMap(
             self._data.reflections, np.where(known, self.map.coefficients, 0))
 
-    def modify(self, weights: gemmi.FloatGrid, cycle: int, trust: float = 1.0) -> Weighted:
+    def modify(self, weights: gemmi.FloatGrid, cycle: int, trust: Trust) -> Weighted:
         """One cycle, after which the map is that of the next."""
         reflections = self._data.reflections
         density = self.map.density

@@ -5,6 +5,7 @@ The other one is :class:`~crank2_unet.parrot.engine.ParrotEngine`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Callable, Protocol
@@ -13,10 +14,14 @@ import gemmi
 import numpy as np
 
 from ..crystal.observations import PhasedData
+from ..crystal.phases import phi_fom_from_hl
 from .cycles import modify_density
 from .ncs import NcsAverager
 from .ncs_search import SITES_RADIUS, operators_from_sites
 from .region_weights import RegionWeights
+
+_log = logging.getLogger(__name__)
+_OVERCONFIDENT = 0.1  # figure of merit that phases claim too much, which is worth a warning
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,10 @@ class EmbeddedEngine:
         averager = None if self.ncs_sites is None else _averager(self.ncs_sites, data)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
-        how = {} if self.ncs_sites is None else {"ncs": [
-            {"operator": str(operator), **asdict(statistics)} for operator, statistics in
-            (zip(averager.operators, averager.statistics) if averager else ())]}
+        how: dict = {"phases": _judgement_of_phases(data, found.trust.phases)}
+        if self.ncs_sites is not None:
+            how["ncs"] = [{"operator": str(operator), **asdict(statistics)} for operator, statistics in
+                          (zip(averager.operators, averager.statistics) if averager else ())]
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 
@@ -94,3 +100,15 @@ def _averager(sites: gemmi.Structure, data: PhasedData) -> NcsAverager | None:
     density = data.map.density
     operators = operators_from_sites(sites, density)
     return NcsAverager(operators, density, SITES_RADIUS) if operators else None
+
+
+def _judgement_of_phases(data: PhasedData, trust: float) -> dict[str, float]:
+    """Entry of the result on the experimental phases, with a warning if they claim too much: the share
+    of them that was believed in the last cycle, their mean figure of merit, and that which is left."""
+    measured = np.isfinite(data.f)
+    claimed, supported = (float(phi_fom_from_hl(share * data.hl, data.reflections.allowed_phase)[1]
+                                [measured].mean()) for share in (1.0, trust))
+    if claimed - supported > _OVERCONFIDENT:
+        _log.warning("The phases claim a mean figure of merit of %.2f; the modified map supports %.2f, "
+                     "and they were weighted accordingly.", claimed, supported)
+    return {"trust": trust, "claimed_fom": claimed, "supported_fom": supported}

@@ -7,7 +7,8 @@ modified map knows agree better with it than its phases deserve; how much is lea
 that were held back, like a free R value (Brünger, 1992, Nature 355, 472-475).  Putting the
 experimental phase probabilities inside the likelihood (MLHL: Pannu et al., 1998, Acta Cryst. D54,
 1285-1294; for density modification: Cowtan, 2010, Acta Cryst. D66, 470-478) was tried: it gives
-poorer phases on real data, because overconfident experimental phases then speak against Fc.
+poorer phases on real data, because overconfident experimental phases then speak against Fc.  Instead
+Fc tells how far they can be trusted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import i0e
 
 from ..crystal.observations import PhasedData
-from ..crystal.phases import phi_fom_from_hl, to_complex
+from ..crystal.phases import log_integral, phi_fom_from_hl, to_complex
 from ..crystal.reflections import NEIGHBOURS, Reflections
 from ..crystal.shells import Shells
 
@@ -31,9 +32,28 @@ _SIGMA_A = np.append(np.linspace(0.1, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
 # expected bend of sigma-A, as second difference from shell to shell; holds the curve together
 _BEND = 0.05
 _TRUST = np.linspace(0.1, 1.0, 46)  # shares of sigma-A that are tried
+_PHASE_TRUST = np.geomspace(0.1, 1.0, 13)  # shares of experimental Hendrickson-Lattman coefficients
+# log-likelihood of a reflection that outweighs a share of 1/e, where the mean figure of merit by the
+# map alone is far above _POOR; more below
+_PRIOR, _POOR = 0.015, 0.2
+_ENOUGH = 2500  # reflections to find it by
 _NEARBY = 0.7  # width, in steps of h, k, l, of the Gaussian that weighs neighbours
 _LEAST_WEIGHT = 0.3  # of the mean over all reflections, beside 4.1 of all neighbours
 _EXPECTED_WEIGHT = 6.0  # of the expected intensity of what is filled in; 2 to 6 are as good
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is believed, each 0..1.
+
+    Parameters
+    ----------
+    agreement : share of the sigma-A of agreeing amplitudes.
+    phases : share of the experimental Hendrickson-Lattman coefficients.
+    """
+
+    agreement: float = 1.0
+    phases: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,7 @@ class Weighted:
     filled : (n,) complex 2mFo-DFc (centric: mFo), DFc, anchored as in :func:`combine`, where not
         measured: the map to look at.
     extrinsic : (n,) complex, the map to modify next, see :func:`combine`.
-    trust : share of the sigma-A of agreeing amplitudes that ``sigma_a`` has, 0..1.
+    trust : what ``sigma_a`` and ``hl`` go by.
     """
 
     hl: np.ndarray
@@ -59,7 +79,7 @@ class Weighted:
     sigma_a: np.ndarray
     filled: np.ndarray
     extrinsic: np.ndarray
-    trust: float
+    trust: Trust
 
 
 @dataclass(frozen=True)
@@ -85,7 +105,7 @@ class _Pair:
         return np.where(self.centric, x, 2 * x)
 
 
-def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
+def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
             held_back: np.ndarray | None = None) -> Weighted:
     """Combine the phases of a modified map with the experimental ones.
 
@@ -93,9 +113,9 @@ def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
     ----------
     data : experimental amplitudes and phase probabilities.
     modified : (n,) complex structure factors of the modified map, on any scale.
-    trust : share of sigma-A that is believed, 0..1.
+    trust : what is believed of the agreement of amplitudes and of the experimental phases.
     held_back : (n,) bool, measured reflections that the modified map does not know, nor is the next
-        one to know them.  They then decide the trust.
+        one to know them.  Then ``trust`` is not used but found.
 
     Notes
     -----
@@ -115,7 +135,8 @@ def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
     on which the mean of the neighbours that are filled in, too, is what was expected.
     """
     r, measured = data.reflections, np.isfinite(data.f)
-    used = measured if held_back is None else measured & ~held_back
+    held_back = np.zeros(len(r), bool) if held_back is None else held_back
+    used, found = measured & ~held_back, bool(held_back.any())
     shells = Shells(r, used)
     root_epsilon = np.sqrt(r.epsilon)
     scale = shells.rms(np.nan_to_num(data.f) / root_epsilon) * root_epsilon
@@ -128,11 +149,14 @@ def combine(data: PhasedData, modified: np.ndarray, trust: float = 1.0,
     even = replace(pair, e_obs=_evened(pair.e_obs, r, measured),
                    e_calc=_evened(pair.e_calc, r, measured))
     sigma_a = _fit_sigma_a(shells, _log_likelihoods(even.take(used), _SIGMA_A))
-    if held_back is not None and held_back.any():
-        trust = _trust(even.take(held_back), sigma_a[held_back])
-    sigma_a = trust * sigma_a
+    agreement = (_trust_in_agreement(even.take(held_back), sigma_a[held_back]) if found
+                 else trust.agreement)
+    sigma_a = agreement * sigma_a
     t = pair.concentration(sigma_a) * pair.direction
-    hl = data.hl + np.stack([t.real, t.imag, np.zeros(len(r)), np.zeros(len(r))], axis=1)
+    by_map = np.stack([t.real, t.imag, np.zeros(len(r)), np.zeros(len(r))], axis=1)
+    trust = Trust(agreement, _trust_in_phases(data.hl[used & ~r.centric], by_map[used & ~r.centric])
+                  if found else trust.phases)
+    hl = trust.phases * data.hl + by_map
     phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
 
     best = to_complex(fom * np.nan_to_num(data.f), phi)
@@ -196,11 +220,30 @@ def _fit_sigma_a(shells: Shells, log_likelihood: np.ndarray) -> np.ndarray:
     return shells.interpolate(found.x)
 
 
-def _trust(pair: _Pair, sigma_a: np.ndarray) -> float:
+def _trust_in_agreement(pair: _Pair, sigma_a: np.ndarray) -> float:
     """Mean share of sigma-A, (n,), by what amplitudes that were held back say; all shares are as
     probable before."""
     log_likelihood = _log_likelihoods(pair, np.outer(_TRUST, sigma_a)).sum(axis=1)
     return float(np.average(_TRUST, weights=np.exp(log_likelihood - log_likelihood.max())))
+
+
+def _trust_in_phases(experiment: np.ndarray, by_map: np.ndarray) -> float:
+    """Factor, at most 1, of experimental Hendrickson-Lattman coefficients, (n, 4), that goes best with
+    those of a modified map.
+
+    The likelihood of a factor K is the mean of the phase probability by the map over that by the
+    experiment, exp(K hl).  Poor maps speak against the experiment whatever it is worth, all reflections
+    alike, since more than their own part is taken out of them where atoms stand out.  So the prior, by
+    which K is 1 give or take a factor, counts with every reflection, and the more the less the map
+    knows.
+    """
+    some = slice(None, None, max(1, len(experiment) // _ENOUGH))
+    experiment, by_map = experiment[some], by_map[some]
+    _, fom = phi_fom_from_hl(by_map, np.full(len(by_map), np.nan))
+    prior = _PRIOR * (1 + (_POOR / fom.mean())**2)
+    gain = [np.mean(log_integral(k * experiment + by_map) - log_integral(k * experiment))
+            - prior * np.log(k)**2 for k in _PHASE_TRUST]
+    return float(_PHASE_TRUST[np.argmax(gain)])
 
 
 def _log_likelihoods(pair: _Pair, sigma_a: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from crank2_unet.crystal.phases import (
     phi_fom_from_hl,
     to_complex,
 )
-from crank2_unet.modification.weighting import combine
+from crank2_unet.modification.weighting import Trust, combine
 
 
 def correlated(reflections, sigma_a, fall_off=10.0):
@@ -58,12 +58,29 @@ def test_amplitudes_that_were_held_back_decide_the_trust(right):
                             modified)
     data = observed(reflections, truth)
     out, plain = combine(data, modified, held_back=held_back), combine(data, modified)
-    assert 0.85 < out.trust <= 1.0 if right else 0.1 <= out.trust < 0.4
-    assert out.sigma_a.mean() == pytest.approx(0.8 * out.trust, abs=0.05)
+    assert 0.85 < out.trust.agreement <= 1.0 if right else 0.1 <= out.trust.agreement < 0.4
+    assert out.sigma_a.mean() == pytest.approx(0.8 * out.trust.agreement, abs=0.05)
     # what is held back does not go into the next map
     turned = phase_difference(angle_degrees(out.extrinsic), angle_degrees(modified))
     assert turned[held_back].max() < 1e-6
-    assert np.array_equal(combine(data, modified, trust=0.5).sigma_a, 0.5 * plain.sigma_a)
+    assert np.array_equal(combine(data, modified, Trust(0.5)).sigma_a, 0.5 * plain.sigma_a)
+
+
+@pytest.mark.parametrize("sigma_a, claim, believed", [
+    (0.6, 1.0, 1.0), (0.6, 3.0, 0.33), (0.6, 0.5, 1.0), (0.9, 6.0, 0.17), (0.05, 1.0, 1.0)])
+def test_a_modified_map_tells_how_far_to_trust_experimental_phases(sigma_a, claim, believed):
+    """More is never believed than they claim, and they are not doubted by a map that knows nothing."""
+    reflections = crystal("P 21 21 21", 2.0)
+    truth, modified = correlated(reflections, sigma_a)
+    rng = np.random.default_rng(5)
+    phi = np.angle(truth) + rng.vonmises(0, 1.0, len(truth))
+    hl = np.zeros((len(truth), 4))
+    hl[:, 0], hl[:, 1] = claim * np.cos(phi), claim * np.sin(phi)
+    held_back = rng.random(len(truth)) < 0.1
+    out = combine(observed(reflections, truth, hl), modified, held_back=held_back)
+    assert out.trust.phases == pytest.approx(believed, rel=0.45)  # the prior draws it towards 1
+    by_map = combine(observed(reflections, truth), modified, held_back=held_back).hl
+    assert np.allclose(out.hl, out.trust.phases * hl + by_map)
 
 
 def test_a_map_without_information_leaves_the_experimental_phases():
