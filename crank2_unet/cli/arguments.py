@@ -67,6 +67,9 @@ mask.ccp4, result.json and report.html; with Parrot also its log and a script th
                         help="where masks come from: the network (default), local variance (the "
                              "classical way; with Parrot its own mask), or a map with 1 = solvent "
                              "that is used in all cycles")
+    parser.add_argument("--mask-one-is", choices=["solvent", "protein"],
+                        help="what 1 means in FILE.ccp4; default: solvent, and a mask that looks "
+                             "inverted is refused")
     parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--ncs", choices=["auto", "none"], default="auto",
                         help="auto (default): average the map over non-crystallographic symmetry "

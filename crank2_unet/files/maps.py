@@ -68,12 +68,14 @@ def write_map(grid: gemmi.FloatGrid, path: str | Path) -> None:
     ccp4.write_ccp4_map(str(path))
 
 
-def read_mask(path: str | Path, reflections: Reflections, advice: str = "") -> gemmi.FloatGrid:
-    """Read a mask of the crystal of the data, or weights, in [0, 1].
+def read_mask(path: str | Path, reflections: Reflections, advice: str = "", one_is: str = "solvent",
+              ) -> gemmi.FloatGrid:
+    """Read a mask of the crystal of the data, or weights, in [0, 1], as 1 = solvent.
 
     Parameters
     ----------
     advice : what to do if the file holds other values.
+    one_is : what 1 stands for in the file, "solvent" or "protein".
 
     Raises
     ------
@@ -84,4 +86,8 @@ def read_mask(path: str | Path, reflections: Reflections, advice: str = "") -> g
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(f"{path} has values from {low:g} to {high:g}. " + (
             advice or "Give a mask with values between 0 (protein) and 1 (solvent)."))
-    return like(mask, np.clip(mask.array, 0, 1))
+    if high - low < _ROUNDING:
+        raise InputError(f"{path} is {low:g} everywhere: it tells no solvent from protein. Give another "
+                         "mask.")
+    values = np.clip(mask.array, 0, 1)
+    return like(mask, 1 - values if one_is == "protein" else values)

@@ -119,14 +119,24 @@ def check_cell(path: Path, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup) -
     ------
     InputError : the space group cannot have such a cell.
     """
-    if cell.is_compatible_with_spacegroup(spacegroup, _CELL_DOUBTED):
+    distortion = _distortion(cell, spacegroup)
+    if distortion < _CELL_DOUBTED:
         return
     said = (f"{path}: the unit cell {tuple(round(x, 3) for x in cell.parameters)} does not have the "
             f"symmetry of the space group {spacegroup.xhm()}. One of them is wrong: correct the "
             "header, or reindex the data.")
-    if not cell.is_compatible_with_spacegroup(spacegroup, _CELL_REFUSED):
+    if distortion > _CELL_REFUSED:
         raise InputError(said)
     _log.warning("%s", said)
+
+
+def _distortion(cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup) -> float:
+    """Largest change of the metric tensor under the symmetry, relative to the lengths of its axes."""
+    axes = np.array(cell.orth.mat.tolist())
+    metric = axes.T @ axes
+    scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
+    rotations = (np.array(op.rot) / op.DEN for op in spacegroup.operations().sym_ops)
+    return max(float(np.abs((r.T @ metric @ r - metric) / scale).max()) for r in rotations)
 
 
 def intensity_ratio(values: np.ndarray, reflections: Reflections) -> float:

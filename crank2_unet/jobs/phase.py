@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,10 @@ from ..pipeline import Progress
 from ..sad.phasing import SadResult, Scatterer, other_hand, phase_sad
 from .result import Clock, Warnings, describe_input, finish, header
 
+_log = logging.getLogger(__name__)
+# right sites of xenon have 1.08; sites read in the wrong unit 0.32, a whole model as sites 0.20, the data
+# of another crystal 0.05
+_NO_POWER = 0.4
 # free flags and anomalous data; older amplitudes and phases would make the new ones ambiguous
 _KEPT_WHEN_PHASED = "IGLKMD"
 _HANDED_ON = ("mtz", "sites")  # to density modification
@@ -59,6 +64,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     data = replace(data, reflections=turned)
                 phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
                     _progress_of_part, progress, number, len(wanted)))
+                _judge(phased, hand)
                 reports.append(_write_hand(stage, file, data.reflections, phased, hand, labels))
         result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
                   "input": describe_input(mtzin, data.reflections, phased.f, labels),
@@ -66,6 +72,15 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                   "phasing": {**reports[0]["statistics"], "hands": reports}}
         finish(stage, result, None)
     return result
+
+
+def _judge(phased: SadResult, hand: str) -> None:
+    """Say if the sites hardly explain the anomalous differences."""
+    power = phased.statistics["phasing_power"]
+    if power < _NO_POWER:
+        _log.warning("The phasing power of the %s hand is %.2f, as of sites that do not explain the "
+                     "data: wrong sites, another origin, setting or element, or no anomalous signal.",
+                     hand, power)
 
 
 def _progress_of_part(progress: Progress, number: int, parts: int, done: int, total: int) -> None:

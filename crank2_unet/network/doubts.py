@@ -50,6 +50,7 @@ def doubts(card: ModelCard, reflections: Reflections, composition: Composition |
             "residues, the unit cell and the space group.")
     if quality and not quality.solvent_structure:
         found["solvent structure"] = (
-            "The map shows no protein-like solvent structure, so that the mask means little. Improve "
-            "the phases, or try the other hand.")
+            "The map shows no protein-like solvent structure and can hardly be told from one with "
+            "random phases, so that mask and expected correlation mean little. Improve the phases, or try "
+            "the other hand.")
     return found

@@ -31,7 +31,8 @@ def show(value) -> str:
 
 def quality_caveat(result: dict) -> str:
     """What to add to the expected correlation of a map of unknown origin."""
-    return ", if density was not modified" if "fc" in result["input"]["labels"] else ""
+    start = " (start map)" if result["command"] == "dm" else ""
+    return start + (", if density was not modified" if "fc" in result["input"]["labels"] else "")
 
 
 def likely_copies(solvent: Mapping) -> Mapping | None:

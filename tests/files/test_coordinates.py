@@ -48,15 +48,17 @@ def small_cif(path, reflections):
     names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     path.write_text("data_x\n" + "".join(f"_cell_{n} {v}\n" for n, v in zip(names, cell.parameters))
                     + f"_symmetry_space_group_name_H-M '{reflections.spacegroup.hm}'\nloop_\n"
-                    + "".join(f"_atom_site_{n}\n" for n in ("label", "type_symbol", "fract_x", "fract_y",
-                                                            "fract_z", "occupancy", "U_iso_or_equiv"))
+                    + "".join(f"_atom_site_{n}\n" for n in (
+                        "label", "type_symbol", "fract_x", "fract_y", "fract_z", "occupancy",
+                        "U_iso_or_equiv"))
                     + "".join(f"Se{n} Se {x} {y} {z} {o} 0.25\n" for n, ((x, y, z), o) in
                               enumerate(zip(SITES, OCCUPANCIES))))
     return path
 
 
 def mmcif(path, reflections):
-    read_structure(pdb(path.with_suffix(".pdb"), reflections)).make_mmcif_document().write_file(str(path))
+    structure = read_structure(pdb(path.with_suffix(".pdb"), reflections))
+    structure.make_mmcif_document().write_file(str(path))
     return path
 
 

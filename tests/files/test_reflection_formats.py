@@ -25,8 +25,8 @@ def test_mmcif(data, tmp_path):
         f"_cell.{n} {v}\n" for n, v in zip(names, reflections.cell.parameters))
         + f"_symmetry.space_group_name_H-M '{reflections.spacegroup.hm}'\nloop_\n"
         + "".join(f"_refln.{tag}\n" for tag in tags) + "".join(
-            f"{h} {k} {l} {x:.3f} {0.1 * x:.3f} {p:.3f} 0.7\n"
-            for (h, k, l), x, p in zip(reflections.hkl, f, phi)))
+            f"{' '.join(map(str, hkl))} {x:.3f} {0.1 * x:.3f} {p:.3f} 0.7\n"
+            for hkl, x, p in zip(reflections.hkl, f, phi)))
     got = read_phased(path)
     assert np.allclose(got.data.f, f, atol=2e-3)
     assert np.allclose(got.data.coefficients, 0.7 * f * np.exp(1j * np.deg2rad(phi)), atol=0.02)
@@ -35,8 +35,9 @@ def test_mmcif(data, tmp_path):
 def test_phs_needs_the_crystal_beside_it(data, tmp_path, caplog):
     reflections, f, phi = data
     path = tmp_path / "shelxe.phs"
-    path.write_text("".join(f"{h:4d}{k:4d}{l:4d}{x:9.3f}{0.7:8.4f}{p:8.2f}{0.1 * x:8.2f}\n"
-                            for (h, k, l), x, p in zip(reflections.hkl, f, phi)))
+    path.write_text("".join("".join(f"{i:4d}" for i in hkl)
+                            + f"{x:9.3f}{0.7:8.4f}{p:8.2f}{0.1 * x:8.2f}\n"
+                            for hkl, x, p in zip(reflections.hkl, f, phi)))
     with pytest.raises(InputError, match="cell and space group.*shelxe.ins, shelxe.*pdb"
                        .replace(".ins", ".res")):
         read_phased(path)
@@ -53,8 +54,8 @@ def test_phs_needs_the_crystal_beside_it(data, tmp_path, caplog):
 def test_scalepack(mates, data, tmp_path):
     reflections, f, _ = data
     rows = ""
-    for (h, k, l), x in zip(reflections.hkl, f):
-        rows += f"{h:4d}{k:4d}{l:4d}{x ** 2:8.1f}{0.02 * x ** 2:8.1f}"
+    for hkl, x in zip(reflections.hkl, f):
+        rows += "".join(f"{i:4d}" for i in hkl) + f"{x ** 2:8.1f}{0.02 * x ** 2:8.1f}"
         rows += f"{1.1 * x ** 2:8.1f}{0.02 * x ** 2:8.1f}\n" if mates else "\n"
     path = tmp_path / "a.sca"
     path.write_text("    1\n -987\n" + "".join(f"{v:10.3f}" for v in reflections.cell.parameters)
