@@ -87,7 +87,7 @@ def read_mask(path: str | Path, reflections: Reflections, advice: str = "", one_
         raise InputError(f"{path} has values from {low:g} to {high:g}. " + (
             advice or "Give a mask with values between 0 (protein) and 1 (solvent)."))
     if high - low < _ROUNDING:
-        raise InputError(f"{path} is {low:g} everywhere: it tells no solvent from protein. Give another "
-                         "mask.")
+        raise InputError(f"{path} is {low:g} everywhere: it tells no solvent from protein. "
+                         "Give another mask.")
     values = np.clip(mask.array, 0, 1)
     return like(mask, 1 - values if one_is == "protein" else values)

@@ -51,6 +51,6 @@ def doubts(card: ModelCard, reflections: Reflections, composition: Composition |
     if quality and not quality.solvent_structure:
         found["solvent structure"] = (
             "The map shows no protein-like solvent structure and can hardly be told from one with "
-            "random phases, so that mask and expected correlation mean little. Improve the phases, or try "
-            "the other hand.")
+            "random phases, so that mask and expected correlation mean little. Improve the phases, "
+            "or try the other hand.")
     return found

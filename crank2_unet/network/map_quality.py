@@ -30,10 +30,10 @@ _RADIUS = 4.0  # Angstrom, of the local deviation
 # is fitted to maps as phased: it finds none in some good ones after density modification.  Of 64
 # crystals, no map with random phases is given more than 0.33 and none of the wrong hand more than 0.46.
 _CLEAR = 0.5
-# discriminant above which a map has structure.  Of 104 maps with random phases or shuffled rows (of 15
-# measured and 30 simulated crystals) 3 are above, where 20 are above 0; of the maps as phased, 1 of the 15
-# measured ones is below (it has no correlation with its model) and 11 of the simulated ones, all of
-# which have a correlation below 0.3 with the true map.
+# discriminant above which a map has structure.  Of 104 maps with random phases or shuffled rows (of
+# 15 measured and 30 simulated crystals) 3 are above, where 20 are above 0; of the maps as phased, 1 of
+# the 15 measured ones is below (without correlation with its model) and 11 of the simulated ones, all
+# of which have a correlation below 0.3 with the true map.
 _STRUCTURE = 1.0
 
 
