@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import logging
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,27 +33,107 @@ def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = F
     Exit status: 1 after an error.
     """
     _prepare_process()
+    _prepare_streams()
+    _written.clear()
     with suppress(ValueError):  # in a thread there are no signals
-        signal.signal(signal.SIGTERM, _end)  # from batch systems: leave nothing behind
+        for number in _ENDING[1:]:  # from batch systems and closed terminals: leave nothing behind
+            signal.signal(number, _end)
     try:
         with _warnings_shown():
-            return run() or 0
+            status = run() or 0
+        sys.stdout.flush()
+        return status
     except Crank2UnetError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        message = str(error)
     except ModuleNotFoundError as error:
-        print(f"ERROR: the Python package {error.name} is not installed. Install it with pip install "
-              f"'.[{extra}]' in the folder of crank2-unet.", file=sys.stderr)
+        message = (f"the Python package {error.name} is not installed. Install it with pip install "
+                   f"'.[{extra}]' in the folder of crank2-unet.")
     except KeyboardInterrupt:
-        print("ERROR: interrupted; no result was written.", file=sys.stderr)
+        message = f"interrupted; {_outcome()}."
     except MemoryError:
-        print("ERROR: not enough memory for this crystal; no result was written. Use a machine "
-              "with more memory.", file=sys.stderr)
-    except Exception as error:  # a bug: say so, and leave the details to --debug
-        if debug:
-            traceback.print_exc()
-        print(f"ERROR: internal error ({type(error).__name__}: {error}). This is a bug; please "
-              "report it with the output of the same command and --debug.", file=sys.stderr)
+        message = f"not enough memory for this crystal; {_outcome()}. Use a machine with more memory."
+    except OSError as error:
+        if not _unusable(sys.stdout):
+            message = _internal(error, debug)
+        else:
+            message = f"standard output cannot be written ({error.strerror}); {_outcome()}."
+    except Exception as error:
+        message = _internal(error, debug)
+    _say(f"ERROR: {message}")
     return 1
+
+
+def _internal(error: Exception, debug: bool) -> str:
+    """What to say of a bug; the details are left to --debug."""
+    if debug:
+        _say(traceback.format_exc().rstrip())
+    return (f"internal error ({type(error).__name__}: {error}). This is a bug; please report it with "
+            "the output of the same command and --debug.")
+
+
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
+                if hasattr(signal, name))
+_written: list[str] = []  # what has got its final name since the program began
+
+
+def note_written(path: object) -> None:
+    """Remember that an output is complete, for messages about how the program ended."""
+    _written.append(str(path))
+
+
+def _outcome() -> str:
+    if not _written:
+        return "no result was written"
+    return f"{_written[-1]} had been written and is complete"
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Signals that would end the program take effect at the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals end the main thread only
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number))
+              for number in _ENDING if signal.getsignal(number) not in (None, signal.SIG_IGN)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def _say(message: str) -> None:
+    with suppress(OSError, ValueError):  # stderr is gone: the exit status tells
+        print(message, file=sys.stderr, flush=True)
+
+
+def _prepare_streams() -> None:
+    """Let text of any kind be printed, and no file be opened in the place of a closed stream."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        with suppress(OSError):
+            os.fstat(number)
+            if getattr(sys, name) is not None:
+                continue
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+        setattr(sys, name, open(os.devnull, mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _unusable(stream) -> bool:
+    """Whether a stream is broken; then what it holds back is thrown away, now and at exit."""
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            stream.flush()
+        return True
+    return False
 
 
 def _prepare_process() -> None:
@@ -71,10 +154,58 @@ def _end(*_) -> None:
     raise KeyboardInterrupt
 
 
+class ProgressLine:
+    """A progress line on stderr, from the first step on; in a log file, a line each 5 seconds."""
+
+    def __init__(self, what: str):
+        self._what = what
+        self._bar = None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        with suppress(OSError, ValueError):  # no job fails for want of a place to show progress
+            if sys.stderr.isatty():
+                self._draw(done, total)
+            elif time.monotonic() > self._said + 5:
+                self._said = time.monotonic()
+                print(f"{self._what}: {done} of {total}", file=sys.stderr, flush=True)
+
+    def _draw(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(desc=self._what, mininterval=0.2)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_) -> None:
+        with suppress(OSError, ValueError):
+            if self._bar is not None:
+                self._bar.close()
+
+
+class _Shown(logging.StreamHandler):
+    """Shows messages on lines of their own, above a progress line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not sys.stderr.isatty():
+            return super().emit(record)
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(sys.stderr):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A stderr that is gone; there is nobody to tell."""
+
+
 @contextmanager
 def _warnings_shown() -> Iterator[None]:
     """Print our own warnings on stderr and leave the logs of libraries alone."""
-    shown = logging.StreamHandler()
+    shown = _Shown()
     shown.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log = logging.getLogger("crank2_unet")
     log.addHandler(shown)

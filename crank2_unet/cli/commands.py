@@ -5,15 +5,14 @@ Only the standard library is imported here at the top, so that ``--help`` is ins
 
 from __future__ import annotations
 
-import sys
-
 from ..errors import Crank2UnetError
+from ..process import ProgressLine
 
 
 def run_segment(options) -> None:
     from ..jobs import segment
 
-    with _progress("segmenting") as progress:
+    with ProgressLine("segmenting") as progress:
         result = segment.run_segment(options.mtzin, options.output, _columns(options),
                                   _content(options), _choice(options), progress,
                                   not options.no_report, options.pictures)
@@ -27,7 +26,7 @@ def run_dm(options) -> None:
 
     engine = EngineChoice(options.engine, options.parrot, options.parrot_options,
                           options.ncs, options.ncs_sites)
-    with _progress("modifying density") as progress:
+    with ProgressLine("modifying density") as progress:
         result = dm.run_dm(options.mtzin, options.output, _columns(options), _content(options),
                              _choice(options), options.mask, options.cycles, progress, engine,
                              options.mask_one_is)
@@ -69,7 +68,7 @@ def run_phase(options) -> None:
         raise Crank2UnetError("Give both --f-prime and --f-double-prime, or neither.")
     if options.f_prime is not None:
         scatterer = Scatterer(scatterer, options.f_prime, options.f_double_prime)
-    with _progress("phasing") as progress:
+    with ProgressLine("phasing") as progress:
         result = phase.run_phase(options.mtzin, options.output, options.sites, scatterer,
                                 options.hand, options.colin_fpm, options.colin_ipm,
                                 options.wavelength, options.cycles, progress)
@@ -135,26 +134,6 @@ def _choice(options):
     from ..jobs.choices import NetworkChoice
 
     return NetworkChoice(options.model, options.device, options.threads)
-
-
-class _progress:
-    """A progress line on stderr; one line each 5 seconds where stderr is a log file."""
-
-    def __init__(self, what: str):
-        self._what = what
-
-    def __enter__(self):
-        from tqdm import tqdm
-
-        self._bar = tqdm(desc=self._what, mininterval=0.2 if sys.stderr.isatty() else 5.0)
-        return self._update
-
-    def _update(self, done: int, total: int) -> None:
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_) -> None:
-        self._bar.close()
 
 
 def _print_solvent(result: dict) -> None:

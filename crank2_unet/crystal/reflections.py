@@ -9,6 +9,9 @@ import numpy as np
 
 from ..errors import InputError
 
+_D_MIN_RANGE = (0.4, 30.0)  # Angstrom
+_MOST_REFLECTIONS = 20_000_000  # about three times those of a virus at 3.5 A
+
 # the 26 steps in h, k, l that lead to the points next to one
 NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step != (1, 1, 1)]) - 1
 
@@ -23,9 +26,14 @@ class Reflections:
     ----------
     cell, spacegroup : gemmi objects.
     d_min : high-resolution limit, Angstrom.
+
+    Raises
+    ------
+    InputError : no crystal of a macromolecule has such a limit, or so many reflections to it.
     """
 
     def __init__(self, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup, d_min: float):
+        _check_extent(cell, spacegroup, d_min)
         self.cell, self.spacegroup, self.d_min = cell, spacegroup, d_min
         # the margin keeps the reflection that defines d_min in spite of rounding in files
         self.hkl = gemmi.make_miller_array(cell, spacegroup, d_min * (1 - 1e-5))
@@ -119,6 +127,16 @@ class Reflections:
         s2 = self.inverse_d_squared
         edges = np.quantile(s2 if chosen is None else s2[chosen], np.linspace(0, 1, count + 1)[1:-1])
         return np.searchsorted(edges, s2)
+
+
+def _check_extent(cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup, d_min: float) -> None:
+    """One wrong index, or a wrong cell, would ask for more than any machine has."""
+    count = 4 / 3 * np.pi * cell.volume / d_min**3 / (2 * len(spacegroup.operations()))
+    if not _D_MIN_RANGE[0] <= d_min <= _D_MIN_RANGE[1] or count > _MOST_REFLECTIONS:
+        shown = " ".join(f"{value:g}" for value in cell.parameters)
+        raise InputError(f"The cell {shown} and the indices make a resolution of {d_min:.3g} A, with "
+                         f"{count:.2g} unique reflections: one of them is wrong. Correct the cell, or "
+                         "remove reflections with impossible indices.")
 
 
 def _keys(hkl: np.ndarray) -> np.ndarray:

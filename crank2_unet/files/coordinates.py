@@ -11,10 +11,12 @@ import numpy as np
 
 from ..crystal.reflections import Reflections, enantiomorph
 from ..errors import InputError
+from .headers import check_text_file
 from .shelx import ENDINGS, read_shelx
 
 _log = logging.getLogger(__name__)
 _SAME_CELL = 0.02, 2.0  # relative and in degrees: fractional coordinates mean the same so far
+_LARGEST = 1e5  # Angstrom, or Angstrom^2
 _FRACTIONAL = 1.05  # Angstrom; atoms are not all that near to the origin
 
 
@@ -25,6 +27,7 @@ def read_structure(path: str | Path) -> gemmi.Structure:
     ------
     InputError : it cannot be read, has no atoms, or coordinates that are no numbers.
     """
+    check_text_file(path, "a coordinate file")
     try:
         structure = (_from_shelx(path) if Path(path).suffix.lower() in ENDINGS
                      else gemmi.read_structure(str(path)))
@@ -37,7 +40,7 @@ def read_structure(path: str | Path) -> gemmi.Structure:
         raise InputError(f"{path} has no atoms. Give a PDB or mmCIF file with atoms in it.")
     for site in structure[0].all():
         atom = site.atom
-        if not np.isfinite([*atom.pos.tolist(), atom.occ, atom.b_iso]).all():
+        if not (np.abs([*atom.pos.tolist(), atom.occ, atom.b_iso]) < _LARGEST).all():  # or NaN
             raise InputError(f"{path}: atom {atom.name} has the position {atom.pos.tolist()}, "
                              f"occupancy {atom.occ:g} and B {atom.b_iso:g}. Correct the file.")
     return structure

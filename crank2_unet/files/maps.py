@@ -10,6 +10,7 @@ import numpy as np
 from ..crystal.grids import like
 from ..crystal.reflections import Reflections
 from ..errors import InputError
+from .headers import check_map
 
 _ROUNDING = 1e-3  # of weights that programs write as small integers
 
@@ -21,6 +22,7 @@ def read_map(path: str | Path) -> gemmi.FloatGrid:
     ------
     InputError : the file is missing, is not a map, does not cover the asymmetric unit, or holds NaN.
     """
+    check_map(path)
     try:
         ccp4 = gemmi.read_ccp4_map(str(path))
         ccp4.setup(float("nan"))  # expands by symmetry; points left at NaN were not in the file
@@ -79,10 +81,13 @@ def read_mask(path: str | Path, reflections: Reflections, advice: str = "", one_
 
     Raises
     ------
-    InputError : as :func:`read_map_of`; also values that are no weights.
+    InputError : as :func:`read_map_of`; also values that are no weights, or the same everywhere.
     """
     mask = read_map_of(path, reflections)
     low, high = float(mask.array.min()), float(mask.array.max())
+    if high - low < _ROUNDING:
+        raise InputError(f"{path} has the value {low:g} everywhere, so that it tells no region from "
+                         "another. Give a mask of protein and solvent.")
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(f"{path} has values from {low:g} to {high:g}. " + (
             advice or "Give a mask with values between 0 (protein) and 1 (solvent)."))

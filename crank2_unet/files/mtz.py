@@ -24,6 +24,7 @@ from .columns import (
     candidates,
     columns_of,
 )
+from .headers import check_cell, check_mtz, check_text_file, check_values
 from .reflection_formats import as_mtz
 
 _log = logging.getLogger(__name__)
@@ -220,8 +221,10 @@ def read_mtz(path: str | Path) -> gemmi.Mtz:
     ------
     InputError : see :class:`MtzFile`.
     """
+    check_text_file(path, "a reflection file")
     mtz = as_mtz(path)
     if mtz is None:
+        check_mtz(path)
         try:
             mtz = gemmi.read_mtz_file(str(path))
         except (OSError, RuntimeError, ValueError, MemoryError) as error:
@@ -234,12 +237,11 @@ def read_mtz(path: str | Path) -> gemmi.Mtz:
             raise InputError(f"{path} has no reflections.")
         mtz.spacegroup = _spacegroup(mtz, path)
         mtz = _indices_first(mtz, path)
-    if not np.isfinite(mtz.cell.volume) or mtz.cell.volume < 1.0:
-        raise InputError(f"{path} has the impossible unit cell {mtz.cell.parameters}. "
-                         "Correct its header.")
+    check_cell(mtz.cell.parameters, str(path))
     array = mtz.array
     if np.isfinite(mtz.valm):  # of CCP4: this value stands for "missing"
         array[:, 3:][array[:, 3:] == np.float32(mtz.valm)] = np.nan
+    check_values(mtz, str(path))
     indices = array[:, :3]
     if not np.isfinite(indices).all() or np.abs(indices - np.round(indices)).max() > 1e-3:
         worst = indices[np.argmax(np.abs(indices - np.round(indices)).max(axis=1))]

@@ -123,6 +123,9 @@ def _assemble(file: MtzFile, sets: dict[str, ColumnSet], main: str, d_min: float
     if "fo" in columns:  # some programs write 0 with sigma 0 for an unmeasured reflection
         f, sigf = columns["fo"].T
         present["fo"] &= np.isfinite(sigf) & ~((f == 0) & (sigf == 0))
+        if present["fo"].any() and not f[present["fo"]].any():
+            raise InputError(f"{file.path}: {sets['fo'].labels[0]} is 0 for all reflections. Choose "
+                             "other columns with --colin-fo.")
         columns["fo"][~present["fo"]] = np.nan
     usable = present[main]
     if usable.sum() < _FEWEST:

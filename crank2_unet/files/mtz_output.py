@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +17,7 @@ from ..errors import InputError
 from .columns import ColumnSet
 from .mtz import MtzFile, read_mtz, to_asu
 from .mtz_input import Input
+from .output import staged_file
 
 
 class Phased(Protocol):
@@ -101,12 +104,19 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     mtz.set_data(np.hstack(table).astype(np.float32))
     mtz.history = [title, *old.history]
     mtz.sort()
-    mtz.write_to_file(str(path))
+    _save(mtz, path)
     return names
 
 
+def _save(mtz: gemmi.Mtz, path: str | Path) -> None:
+    try:
+        mtz.write_to_file(str(path))
+    except RuntimeError as error:  # gemmi knows no more
+        raise OSError(errno.EIO, "disk full, or a limit of file sizes", str(path)) from error
+
+
 def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, groups: list,
-                   title: str) -> None:
+                   title: str, inputs: Iterable[str] = ()) -> None:
     """Write a copy of the input with new columns, and with its rows only.
 
     The way of Clipper programs: reflections that have no row in the input are not written.
@@ -119,6 +129,7 @@ def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, gr
     groups : (crystal, dataset, columns) of what belongs together; columns are label ->
         (MTZ column type, (n,) values; NaN = missing).  A dataset that the input lacks is added.
     title : line for the history.
+    inputs : further files that the output must not replace.
 
     Raises
     ------
@@ -136,12 +147,8 @@ def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, gr
         for label, (kind, values) in _in_setting(columns, row, sign, shift).items():
             mtz.add_column(label, kind, dataset_id=place).array[:] = np.where(row < 0, np.nan, values)
     mtz.history = [title, *mtz.history]
-    unfinished = Path(f"{path}.part")
-    try:
-        mtz.write_to_file(str(unfinished))
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be written ({error}).") from error
+    with staged_file(path, [file.path, *inputs]) as unfinished:
+        _save(mtz, unfinished)
 
 
 def _dataset(mtz: gemmi.Mtz, crystal: str, dataset: str) -> int:

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 # variation of the density in solvent over that in protein: right masks of 15 measured maps have 0.64 to
 # 0.98, so that inverted ones have 1.02 to 1.56, 12 of them more than 1.1; random maps have 0.99 to 1.01
 _INVERTED, _DOUBTED = 1.1, 1.02
+_OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
 
 
 def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
@@ -51,7 +52,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     if cycles < 1:
         raise InputError(f"The number of cycles is {cycles}. Give 1 or more.")
     clock = Clock()
-    with Warnings() as warnings, staged(folder) as stage:
+    with Warnings() as warnings, staged(
+            folder, "dm", [mtzin, mask, content.sequence, choice.model, engine.ncs_sites],
+            _OUTPUTS.values()) as stage:
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
             engine = engine.with_sites_of(mtzin)
@@ -72,7 +75,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         with clock.stage("write"):
             names = write_phased(stage / "dm.mtz", given, modified)
             write_map(solvent, stage / "mask.ccp4")
-        outputs = {"mtz": "dm.mtz", "mask": "mask.ccp4", **modified.files, "columns": names}
+        outputs = {**_OUTPUTS, **modified.files, "columns": names}
         result = common("dm", given, net, clock, warnings, outputs) | entries | {
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
             "ncs_sites": engine.ncs_sites,

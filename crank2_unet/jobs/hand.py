@@ -38,7 +38,8 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
     Crank2UnetError : nothing is left under the final names.
     """
     clock = Clock()
-    with Warnings() as warnings, staged(folder) as stage:
+    with Warnings() as warnings, staged(
+            folder, "hand", [first, other, choice.model]) as stage:
         with clock.stage("read"):
             given = [read_phased(path, columns.fo, columns.hl, columns.phifom, columns.fc)
                      for path in (first, other)]

@@ -47,7 +47,8 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
     hands : "given" or "both".
     """
     clock = Clock()
-    with Warnings() as warnings, staged(folder) as stage:
+    with Warnings() as warnings, staged(
+            folder, "phase", [mtzin, sites], ["phased.mtz", "sites.pdb"]) as stage:
         with clock.stage("read"):
             file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
             element = scatterer if isinstance(scatterer, str) else scatterer.element
@@ -100,7 +101,8 @@ def _write_hand(stage: Path, file: MtzFile, reflections: Reflections, phased: Sa
                       f"SAD phases by crank2-unet {__version__}", keep=_KEPT_WHEN_PHASED,
                       beside=mates_of(file, labels))
     phased.sites.spacegroup_hm = reflections.spacegroup.xhm()
-    phased.sites.write_pdb(str(stage / f"sites{suffix}.pdb"))
+    # gemmi's own writing does not notice a full disk
+    (stage / f"sites{suffix}.pdb").write_text(phased.sites.make_pdb_string())
     files = {"mtz": f"phased{suffix}.mtz", "sites": f"sites{suffix}.pdb"}
     return {"hand": hand, "spacegroup": reflections.spacegroup.xhm(),
             "outputs": {**files, "columns": names},

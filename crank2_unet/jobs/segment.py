@@ -19,6 +19,8 @@ from .choices import Columns, Content, NetworkChoice
 from .result import Clock, Warnings, common, describe_mask, finish, judge
 
 _log = logging.getLogger(__name__)
+_OUTPUTS = {"mask": "mask.ccp4", "probability": "probability.ccp4", "flat": "flat.ccp4",
+            "mask_coefficients": "mask.mtz"}
 
 
 def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
@@ -37,7 +39,8 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
     Crank2UnetError : nothing is left under the final names.
     """
     clock = Clock()
-    with Warnings() as warnings, staged(folder) as stage:
+    with Warnings() as warnings, staged(
+            folder, "segment", [mtzin, content.sequence, choice.model], _OUTPUTS.values()) as stage:
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc,
                                 need_phases=False)
@@ -52,9 +55,7 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
             judgement = judge(found, given, net, composition)
         with clock.stage("write"):
             _write_masks(stage, given, found)
-        outputs = {"mask": "mask.ccp4", "probability": "probability.ccp4", "flat": "flat.ccp4",
-                   "mask_coefficients": "mask.mtz"}
-        result = common("segment", given, net, clock, warnings, outputs) | {
+        result = common("segment", given, net, clock, warnings, dict(_OUTPUTS)) | {
             "solvent_content": found.solvent.to_json(), "mask": describe_mask(found), **judgement}
         if report:
             maps = ReportMaps(found.density, found.probability, found.mask)

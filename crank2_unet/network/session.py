@@ -51,7 +51,7 @@ class SolventNet:
         DeviceError : "cuda" was asked for and does not start.
         """
         card = ModelCard.read(path)
-        session, started = _start(card.onnx, device, threads or usable_cores())
+        session, started = _start(card, device, threads or usable_cores())
         net = cls(card, session, started)
         net.self_test()
         return net
@@ -79,8 +79,12 @@ class SolventNet:
         ModelError : a value is off by more than the card's tolerance.
         """
         test = self.card.self_test
-        got = self_test_values(self.logits, test["seed"], test["shape"])
-        worst = float(np.max(np.abs(got - np.array(test["values"]))))
+        try:
+            got = self_test_values(self.logits, test["seed"], test["shape"])
+            worst = float(np.max(np.abs(got - np.array(test["values"]))))
+        except Exception as error:  # ONNX Runtime's own, or shapes that do not go together
+            raise ModelError(f"{self.card.onnx} does not predict for the input of its card "
+                             f"({str(error).splitlines()[0]}). Install the package again.") from error
         if not worst <= test["tolerance"]:
             raise ModelError(f"Model {self.card.name} {self.card.version} predicts values off by "
                              f"{worst:.3g} from its card on {self.device.provider} (tolerance "
@@ -94,7 +98,7 @@ def self_test_values(predict, seed: int, shape: list[int]) -> np.ndarray:
     return np.append(logits.mean(), logits.ravel()[:: logits.size // 5][:5])
 
 
-def _start(onnx: Path, asked: str, threads: int):
+def _start(card: ModelCard, asked: str, threads: int):
     """ONNX Runtime session and the device that it really runs on."""
     try:
         import onnxruntime
@@ -109,7 +113,7 @@ def _start(onnx: Path, asked: str, threads: int):
     if asked == "cuda" or (asked == "auto" and cuda in onnxruntime.get_available_providers()):
         try:
             # the list of available providers says what was compiled in, not what works here
-            session = onnxruntime.InferenceSession(str(onnx), options, [cuda, "CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(card.weights, options, [cuda, "CPUExecutionProvider"])
             if session.get_providers()[0] == cuda:
                 return session, Device(asked, "cuda", cuda, threads)
             reason = "ONNX Runtime fell back to the CPU"
@@ -119,5 +123,9 @@ def _start(onnx: Path, asked: str, threads: int):
         if asked == "cuda":
             raise DeviceError(f"{note}. Use --device cpu, or see 'crank2-unet check'.")
         _log.warning("%s: the network runs on the CPU.", note)
-    session = onnxruntime.InferenceSession(str(onnx), options, ["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(card.weights, options, ["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise ModelError(f"{card.onnx} cannot be used as a network ({str(error).splitlines()[0]}). "
+                         "Install the package again.") from error
     return session, Device(asked, "cpu", session.get_providers()[0], threads, note)

@@ -10,13 +10,14 @@ import sys
 
 VARIABLE = "CRANK2_UNET_SOCKET"  # path of the server's socket, in the environment
 OK = "ok"
+SECONDS_TO_ASK, SECONDS_TO_ANSWER = 30, 24 * 3600  # the network may need minutes for a large map
 
 
 def main(arguments: list) -> int:
     """Returns 0 when the mask is written, 1 after one line on stderr that says why it is not."""
     try:
         files = [os.path.abspath(file) for file in arguments[:2]]
-        answer = _ask("\0".join([*files, *arguments[2:]]).encode())
+        answer = _ask(os.fsencode("\0".join([*files, *arguments[2:]])))
     except OSError as error:
         answer = f"the mask server cannot be reached ({error.strerror or error})"
     if answer == OK:
@@ -31,9 +32,11 @@ def _ask(question: bytes) -> str:
         return f"${VARIABLE} is not set; run Parrot by 'crank2-unet mask-server'."
     answer = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SECONDS_TO_ASK)
         connection.connect(path)
         connection.sendall(question)
         connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(SECONDS_TO_ANSWER)
         while part := connection.recv(4096):
             answer += part
     return answer.decode(errors="replace")

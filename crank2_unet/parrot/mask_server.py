@@ -25,6 +25,7 @@ from ..crystal.grids import structure_factors
 from ..crystal.observations import PhasedData
 from ..errors import Crank2UnetError
 from ..files.maps import read_map_of, write_map
+from ..files.output import staged_file
 from ..modification.region_weights import RegionWeights
 from ..modification.sharpening import Sharpening
 from . import mask_client
@@ -32,6 +33,7 @@ from . import mask_client
 # answers a request: map file, mask file to write, number of the cycle
 Answer = Callable[[str, str, int], None]
 ANISOTROPY_OPTION = "-anisotropy-correction"  # of Parrot
+_LONGEST_QUESTION = 1 << 16  # bytes
 _LONGEST_SOCKET = 100  # bytes; the systems in use allow 103 to 107
 # -S and -E: neither site-packages nor the user's settings are looked at, which takes longer than
 # all the rest
@@ -59,10 +61,8 @@ def mask_writer(data: PhasedData, weights: RegionWeights, command: Sequence[str]
         density = read_map_of(map_file, data.reflections)
         coefficients = np.where(data.known, structure_factors(density, data.reflections), 0)
         seen = sharpening.sharpen(coefficients)
-        # a reader must never see half a mask
-        partial = f"{mask_file}.{os.getpid()}"
-        write_map(weights(seen, cycle), partial)
-        os.replace(partial, mask_file)
+        with staged_file(mask_file, [map_file]) as unfinished:  # a reader must never see half a mask
+            write_map(weights(seen, cycle), unfinished)
     return answer
 
 
@@ -76,8 +76,7 @@ def serving(answer: Answer) -> Iterator[dict]:
     """
     folder = Path(tempfile.mkdtemp(prefix="crank2-unet-", dir=_short_folder()))
     try:
-        with socketserver.UnixStreamServer(str(folder / "masks"), _Handler) as server:
-            server.answer = answer
+        with _Server(str(folder / "masks"), answer) as server:
             thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
             thread.start()
             try:
@@ -96,12 +95,32 @@ def _short_folder() -> str:
     return folder if longest <= _LONGEST_SOCKET else "/tmp"
 
 
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Listens to each client in a thread, so that an idle one blocks nobody; answers one at a time."""
+
+    daemon_threads = True  # none keeps the process from ending
+
+    def __init__(self, address: str, answer: Answer):
+        super().__init__(address, _Handler)
+        self._answer, self._busy = answer, threading.Lock()
+
+    def answer(self, map_file: str, mask_file: str, cycle: int) -> None:
+        with self._busy:
+            self._answer(map_file, mask_file, cycle)
+
+    def handle_error(self, *_) -> None:
+        """A client that is gone or says nothing; it has had its time, and the server goes on."""
+
+
 class _Handler(socketserver.StreamRequestHandler):
     """One request; any error goes to the client, and the server goes on."""
 
+    timeout = mask_client.SECONDS_TO_ASK
+
     def handle(self) -> None:
-        said = self._answer(self.rfile.read().decode().split("\0"))
-        self.wfile.write(" ".join(said.split()).encode())  # one line
+        question = self.rfile.read(_LONGEST_QUESTION)
+        said = self._answer(os.fsdecode(question).split("\0"))
+        self.wfile.write(os.fsencode(" ".join(said.split())))  # one line
 
     def _answer(self, arguments: list[str]) -> str:
         if len(arguments) != 3 or not arguments[2].isdecimal():

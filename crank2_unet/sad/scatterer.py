@@ -12,6 +12,7 @@ from ..errors import InputError
 _NEAR_EDGE = 12.0  # eV: chemical shift, calibration and energy spread together
 # f'' of selenomethionine at the peak is 4 to 7 electrons, at the inflection point 2 to 3.5
 _WHITE_LINE, _WHITE_LINE_UNCERTAINTY = 1.2, 0.4
+_LARGEST = 50.0  # electrons; those of all elements, at any wavelength of crystallography, are smaller
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,14 @@ class Scatterer:
     f_prime: float
     f_double_prime: float
     uncertainty: float = 0.1
+
+    def __post_init__(self):
+        if gemmi.Element(self.element).name != self.element:  # it takes "selenium" for Se
+            raise InputError(f"{self.element!r} is not the symbol of an element: give that of the "
+                             "anomalous scatterer, such as Se.")
+        if not max(abs(self.f_prime), abs(self.f_double_prime)) < _LARGEST:
+            raise InputError(f"f' = {self.f_prime:g} and f'' = {self.f_double_prime:g} are not those "
+                             f"of {self.element}: give electrons, at most {_LARGEST:g}.")
 
     @classmethod
     def at_wavelength(cls, element: str, wavelength: float) -> Scatterer:

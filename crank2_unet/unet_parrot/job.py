@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..files.coordinates import read_structure
 from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import append_columns
+from ..files.output import refuse_inputs
 from ..modification.cycles import CycleStatistics, ModificationResult, modify_density
 from ..modification.ncs import NcsAverager, Operator
 from ..modification.ncs_search import operators_from_chains, operators_from_sites
@@ -34,6 +35,8 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     Crank2UnetError : the output file is not written.
     """
     log = JobLog(options, notes)
+    for output in (options.mtzout, options.xmlout):
+        refuse_inputs(output, options.files)
     given = read_phased(options.mtzin, options.colin_fo, options.colin_hl,
                         "" if options.colin_hl else options.colin_phifom, options.colin_fc,
                         d_min=options.resolution)
@@ -93,7 +96,7 @@ def _write(options: ParrotOptions, given: Input, result: ModificationResult) -> 
         groups.insert(0, _group(options.colout_hl or options.colout, given,
                                 ("ABCD.A", "ABCD.B", "ABCD.C", "ABCD.D"), "AAAA", result.hl.T))
     append_columns(options.mtzout, given.file, given.data.reflections, groups,
-                   f"Density modification by unet-parrot, crank2-unet {__version__}")
+                   f"Density modification by unet-parrot, crank2-unet {__version__}", options.files)
 
 
 def _scale(f: np.ndarray, modified: np.ndarray) -> float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from xml.etree import ElementTree
 
 from .. import __version__
-from ..errors import InputError
+from ..files.output import staged_file
 from ..modification.cycles import CycleStatistics
 from ..modification.ncs import Operator, OperatorStatistics
 from ..solvent.matthews import MatthewsOption
@@ -120,13 +118,9 @@ class JobLog:
             _add(listed, "Operator", str(number))
             _add(listed, "NCScorrel", f"{one.correlation:.3f}")
             _add(listed, "NCSvolume", f"{one.volume:.3f}")
-        path = Path(self._options.xmlout)
-        unfinished = Path(f"{path}.part")  # readers look while the job runs
-        try:
-            ElementTree.ElementTree(root).write(unfinished, encoding="unicode")
-            os.replace(unfinished, path)
-        except OSError as error:
-            raise InputError(f"-xmlout {path} cannot be written ({error.strerror}).") from error
+        # it is read while the job runs
+        with staged_file(self._options.xmlout, self._options.files) as unfinished:
+            ElementTree.ElementTree(root).write(unfinished, encoding="utf-8")
 
 
 def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.Element:

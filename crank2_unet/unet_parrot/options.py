@@ -83,6 +83,12 @@ class ParrotOptions:
         """Whether NCS averaging is on, by cparrot's rule: one step named switches the others off."""
         return self.ncs_average or not (self.solvent_flatten or self.histogram_match)
 
+    @property
+    def files(self) -> list[str]:
+        """The files that are read, which no output may replace."""
+        return [name for name in (self.mtzin, self.seqin, self.pdbin, self.pdbin_ha, self.pdbin_mr,
+                                  self.mskin, self.model) if name]
+
 
 _CHOICES = {
     "mask": ("unet", "variance"),

@@ -196,7 +196,7 @@ def test_full_disk_leaves_no_file(phased, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("crank2_unet.jobs.segment.write_map", full)
     assert main(["segment", str(phased), "-o", str(tmp_path / "out")]) == 1
     assert "No space left" in capsys.readouterr().err
-    assert not list((tmp_path / "out").iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_is_quick_and_light():

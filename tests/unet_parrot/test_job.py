@@ -222,7 +222,7 @@ def test_a_command_renews_the_mask_in_each_cycle(case, parrot):
     (["-colout-fc", "[ONE]"], "must be 2"),
     (["-sharpen", "3"], "-sharpen is an option of cparrot"),
     (["-ncs-operator", "1,2,3"], "nine numbers"),
-    (["-mtzout", "no/such/folder/out.mtz"], "cannot be written"),
+    (["-mtzout", "no/such/folder/out.mtz"], "Cannot write no/such"),
 ])
 def test_errors_are_one_line_and_leave_no_file(case, parrot, words, message):
     status, log, errors = parrot("-mask", "variance", "-cycles", "1", "-mtzout", "none.mtz", *words)
