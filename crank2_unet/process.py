@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from .errors import Crank2UnetError
 
@@ -159,7 +160,7 @@ class ProgressLine:
 
     def __init__(self, what: str):
         self._what = what
-        self._bar = None
+        self._bar: Any = None
         self._said = time.monotonic()
 
     def __enter__(self) -> ProgressLine:

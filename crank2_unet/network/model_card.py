@@ -7,7 +7,6 @@ import json
 import re
 import stat
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from .map_quality import QualityModel
 DEFAULT_CARD = "solvent.json"
 KINDS = ("solvent", "flat")  # of the logits, in their order
 _LARGEST_CARD, _LARGEST_WEIGHTS = 1 << 24, 1 << 31  # bytes
-# begins the entry of a tensor in another file (onnx.proto, TensorProto.external_data); ONNX Runtime would
-# open whatever it names
+# begins the entry of a tensor in another file (onnx.proto, TensorProto.external_data); ONNX Runtime
+# would open whatever it names
 _EXTERNAL = b"location"
 
 
@@ -32,8 +31,8 @@ class ModelCard:
     Parameters
     ----------
     path : the JSON file.
-    name, version, sha256 : of the model; ``sha256`` is that of the ONNX file ``onnx``, by which card and
-        weights are known to be one.  It is no protection: who changes the weights can change the card.
+    name, version, sha256 : of the model; ``sha256`` is that of the ONNX file ``onnx``, by which card
+        and weights are known to be one.  It is no protection: who changes one can change both.
     weights : content of the ONNX file, so that what runs is what was hashed.
     input : how maps are presented.
     window, margin : largest window and points of context at each side, in window points.
@@ -154,7 +153,7 @@ def _check_values(card: dict) -> None:
 
 
 def _number(value, low: float, high: float) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
 def _whole(value, low: int, high: int) -> bool:

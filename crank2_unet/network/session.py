@@ -113,7 +113,8 @@ def _start(card: ModelCard, asked: str, threads: int):
     if asked == "cuda" or (asked == "auto" and cuda in onnxruntime.get_available_providers()):
         try:
             # the list of available providers says what was compiled in, not what works here
-            session = onnxruntime.InferenceSession(card.weights, options, [cuda, "CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(card.weights, options,
+                                                   [cuda, "CPUExecutionProvider"])
             if session.get_providers()[0] == cuda:
                 return session, Device(asked, "cuda", cuda, threads)
             reason = "ONNX Runtime fell back to the CPU"

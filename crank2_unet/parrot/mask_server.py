@@ -116,6 +116,7 @@ class _Handler(socketserver.StreamRequestHandler):
     """One request; any error goes to the client, and the server goes on."""
 
     timeout = mask_client.SECONDS_TO_ASK
+    server: _Server
 
     def handle(self) -> None:
         question = self.rfile.read(_LONGEST_QUESTION)
@@ -126,7 +127,7 @@ class _Handler(socketserver.StreamRequestHandler):
         if len(arguments) != 3 or not arguments[2].isdecimal():
             return f"the mask command needs MAP MASK CYCLE, not: {' '.join(arguments)}"
         try:
-            self.server.answer(*arguments[:2], int(arguments[2]))
+            self.server.answer(arguments[0], arguments[1], int(arguments[2]))
         except (Crank2UnetError, OSError) as error:
             return f"there is no mask for cycle {arguments[2]}: {error}"
         except MemoryError:
