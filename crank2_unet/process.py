@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import logging
 import os
@@ -54,10 +55,11 @@ def reporting(run: Callable[[], int | None], extra: str = "cpu", debug: bool = F
     except MemoryError:
         message = f"not enough memory for this crystal; {_outcome()}. Use a machine with more memory."
     except OSError as error:
-        if not _unusable(sys.stdout):
-            message = _internal(error, debug)
-        else:
+        if error.filename is None and error.errno in _BROKEN:  # files would be named
+            _silence_stdout()
             message = f"standard output cannot be written ({error.strerror}); {_outcome()}."
+        else:
+            message = _internal(error, debug)
     except Exception as error:
         message = _internal(error, debug)
     _say(f"ERROR: {message}")
@@ -74,6 +76,7 @@ def _internal(error: Exception, debug: bool) -> str:
 
 _ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
                 if hasattr(signal, name))
+_BROKEN = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)  # of a stream
 _written: list[str] = []  # what has got its final name since the program began
 
 
@@ -125,16 +128,10 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _unusable(stream) -> bool:
-    """Whether a stream is broken; then what it holds back is thrown away, now and at exit."""
-    try:
-        stream.flush()
-    except OSError:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            stream.flush()
-        return True
-    return False
+def _silence_stdout() -> None:
+    """Have what a broken stream holds back thrown away, so that it is no second error at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_process() -> None:

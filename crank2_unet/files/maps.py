@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import gemmi
@@ -63,11 +64,20 @@ def read_map_of(path: str | Path, reflections: Reflections) -> gemmi.FloatGrid:
 
 
 def write_map(grid: gemmi.FloatGrid, path: str | Path) -> None:
-    """Write a whole-cell CCP4 map with the true space group; 0/1 masks are best given as such."""
+    """Write a whole-cell CCP4 map with the true space group; 0/1 masks are best given as such.
+
+    Raises
+    ------
+    OSError : the file is not complete.
+    """
     ccp4 = gemmi.Ccp4Map()
     ccp4.grid = grid
     ccp4.update_ccp4_header(2, True)
     ccp4.write_ccp4_map(str(path))
+    try:  # gemmi does not notice that the end could not be written
+        check_map(path)
+    except InputError as error:
+        raise OSError(errno.EIO, "disk full, or a limit of file sizes", str(path)) from error
 
 
 def read_mask(path: str | Path, reflections: Reflections, advice: str = "", one_is: str = "solvent",

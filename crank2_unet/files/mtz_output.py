@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -109,10 +110,21 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
 
 
 def _save(mtz: gemmi.Mtz, path: str | Path) -> None:
+    """Write a file; gemmi does not say what went wrong, and not that the end could not be written.
+
+    Raises
+    ------
+    OSError : the file is not complete.
+    """
     try:
         mtz.write_to_file(str(path))
-    except RuntimeError as error:  # gemmi knows no more
-        raise OSError(errno.EIO, "disk full, or a limit of file sizes", str(path)) from error
+        with open(path, "rb") as file:
+            file.seek(-80, os.SEEK_END)
+            complete = file.read().startswith(b"MTZENDOFHEADERS")
+    except RuntimeError:
+        complete = False
+    if not complete:
+        raise OSError(errno.EIO, "disk full, or a limit of file sizes", str(path))
 
 
 def append_columns(path: str | Path, file: MtzFile, reflections: Reflections, groups: list,

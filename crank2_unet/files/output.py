@@ -25,7 +25,9 @@ from ..process import note_written, uninterrupted
 
 RESULT, REPORT = "result.json", "report.html"
 _MARK = ".crank2-unet-"
-_REPLACED = ".replaced"  # in a stage: files that its own replace; all of them were complete, then
+# in a stage that is complete, for the files that its own replace: while they are moved there, and when
+# all are.  A job killed in between is undone; one killed later is completed.
+_REPLACING, _REPLACED = ".replacing", ".replaced"
 
 
 @contextmanager
@@ -105,26 +107,29 @@ class _InTheWay(InputError):
 def _claimed(folder: Path) -> Iterator[bool]:
     """Lock a folder; it is made if need be (then true), and removed again if nothing is put there."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
+    lock = None
     try:
         os.fspath(folder).encode()  # the libraries that write take no other names
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
+        with uninterrupted():
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder, os.O_RDONLY)
+        if not _lock(lock):
+            raise InputError(f"Another job is writing to {folder}. Wait for its end, or choose "
+                             "another folder with -o.")
+        yield bool(made)
     except UnicodeEncodeError:
         raise InputError(f"The name of the output folder {folder} is not UTF-8. "
                          "Choose another with -o.") from None
     except OSError as error:
         raise InputError(f"Cannot write to the output folder {folder} ({error.strerror}). "
                          "Choose another with -o.") from error
-    try:
-        if not _lock(lock):
-            raise InputError(f"Another job is writing to {folder}. Wait for its end, or choose "
-                             "another folder with -o.")
-        yield bool(made)
     finally:
-        with uninterrupted(), suppress(OSError):  # one of them is not empty
-            for place in made:
-                place.rmdir()
-        os.close(lock)
+        with uninterrupted():
+            with suppress(OSError):  # one of them is not empty
+                for place in made:
+                    place.rmdir()
+            if lock is not None:
+                os.close(lock)
 
 
 def _lock(descriptor: int) -> bool:
@@ -139,19 +144,18 @@ def _lock(descriptor: int) -> bool:
 @contextmanager
 def _stage(place: Path, name: str) -> Iterator[Path]:
     """A new folder inside ``place``, locked; removed with what is left in it."""
+    lock = None
     try:
-        stage = Path(tempfile.mkdtemp(prefix=f".{name[:80]}{_MARK}", dir=place))
-    except OSError as error:
-        raise InputError(f"Cannot write to the folder {place} ({error.strerror}). "
-                         "Choose another.") from error
-    lock = os.open(stage, os.O_RDONLY)
-    try:
-        _lock(lock)
+        with uninterrupted():
+            stage = Path(tempfile.mkdtemp(prefix=f".{name[:80]}{_MARK}", dir=place))
+            lock = os.open(stage, os.O_RDONLY)
+            _lock(lock)
         yield stage
     finally:
         with uninterrupted():
-            shutil.rmtree(stage, ignore_errors=True)
-            os.close(lock)
+            if lock is not None:
+                shutil.rmtree(stage, ignore_errors=True)
+                os.close(lock)
 
 
 def _sweep(place: Path, name: str) -> None:
@@ -171,7 +175,11 @@ def _sweep(place: Path, name: str) -> None:
 
 
 def _finish(stage: Path) -> None:
-    if (stage / _REPLACED).is_dir():
+    """Put right what a job that was killed has left of its stage."""
+    if (stage / _REPLACING).is_dir():
+        for file in (stage / _REPLACING).iterdir():
+            os.replace(file, stage.parent / file.name)
+    elif (stage / _REPLACED).is_dir():
         for name in _in_order(stage):
             os.replace(stage / name, stage.parent / name)
     shutil.rmtree(stage, ignore_errors=True)
@@ -184,22 +192,27 @@ def _in_order(stage: Path) -> list[str]:
 
 
 def _publish(stage: Path, folder: Path, outdated: set[str]) -> None:
-    """Rename a stage beside a folder that is empty to it, else its files one by one."""
-    if stage.parent == folder.parent and not any(folder.iterdir()):
+    """Rename a stage beside the folder to it, else its files one by one."""
+    if stage.parent == folder.parent:
+        if any(folder.iterdir()):
+            raise _InTheWay(f"Another program has put files into {folder} meanwhile.")
         stage.chmod(folder.stat().st_mode)  # a temporary folder is closed to colleagues
         os.rename(stage, folder)
         _sync(folder.parent)
         return
-    kept, moved = stage / _REPLACED, []
-    names = _in_order(stage)
-    kept.mkdir()
+    names, moved = _in_order(stage), []
+
+    def move(now: Path, then: Path) -> None:
+        os.rename(now, then)
+        moved.append((then, now))
+
+    (stage / _REPLACING).mkdir()
     try:
         for name in sorted(outdated, key=lambda name: name != RESULT):
-            os.rename(folder / name, kept / name)
-            moved.append((kept / name, folder / name))
+            move(folder / name, stage / _REPLACING / name)
+        move(stage / _REPLACING, stage / _REPLACED)
         for name in names:
-            os.rename(stage / name, folder / name)
-            moved.append((folder / name, stage / name))
+            move(stage / name, folder / name)
     except OSError:
         for now, before in reversed(moved):
             os.rename(now, before)

@@ -102,7 +102,8 @@ class ModelCard:
         except FileNotFoundError as error:
             raise ModelError(f"Model file {error.filename} is missing. Install the package again, "
                              "or name a model card with --model.") from error
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+                RecursionError) as error:
             raise ModelError(f"Model card {path} cannot be used ({type(error).__name__}: {error}). "
                              "Install the package again.") from error
 
