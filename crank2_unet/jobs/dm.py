@@ -15,10 +15,11 @@ from ..files.mtz_output import write_phased
 from ..files.output import staged
 from ..network.session import SolventNet
 from ..pipeline import Plan, Progress, modify, plan, plan_by_mask, sharpened_map
+from ..process import usable_cores
 from ..report.page import ReportMaps
 from ..solvent.matthews import Composition
 from .choices import Columns, Content, EngineChoice, NetworkChoice
-from .result import Clock, Warnings, common, describe_mask, finish, judge
+from .result import Clock, Warnings, announce_size, common, describe_mask, finish, judge
 
 _log = logging.getLogger(__name__)
 # variation of the density in solvent over that in protein: right masks of 15 measured maps have 0.64 to
@@ -65,6 +66,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             else:
                 by = plan_by_mask(_file_mask(mask, given, mask_one_is))
                 entries = {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
+            announce_size(given.data.reflections, cycles + 1,
+                          net.device.threads if net else usable_cores())
         with clock.stage("network"):
             if net:
                 by = plan(given.data, net, mask, composition, content.solvent_content)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..crystal.grids import asymmetric_unit
+from ..crystal.maps import standard_spacing
 from ..crystal.reflections import Reflections
 from ..files.mtz_input import Input
 from ..files.output import write_json
@@ -25,6 +26,10 @@ from ..report.words import SCHEMA
 from ..solvent.matthews import Composition
 
 _log = logging.getLogger(__name__)
+# measured on one core with cells of 0.1 to 3.4 million cubic Angstrom, where they hold within a factor
+# of two
+_BYTES_OF_POINT, _SECONDS_OF_VOLUME = 140, 1.2e-5
+_LARGE = 20e6  # points of a map
 
 
 class Clock:
@@ -60,6 +65,23 @@ class Warnings(logging.Handler):
 
     def __exit__(self, *_) -> None:
         logging.getLogger("crank2_unet").removeHandler(self)
+
+
+def announce_size(reflections: Reflections, rounds: int, threads: int) -> None:
+    """Say, before a large map is made, what memory and time it will take.
+
+    Parameters
+    ----------
+    rounds : how often the network sees a map.
+    threads : CPU threads.
+    """
+    volume = reflections.cell.volume
+    points = volume / standard_spacing(reflections.d_min) ** 3
+    if points > _LARGE:
+        unit = volume / len(reflections.spacegroup.operations())
+        _log.warning("The map is large, of %.0f million points: it will take roughly %.0f GB of memory "
+                     "and, on %d cores, %.0f minutes.", points / 1e6, points * _BYTES_OF_POINT / 1e9,
+                     threads, max(rounds * unit * _SECONDS_OF_VOLUME / threads / 60, 1))
 
 
 def header(command: str, clock: Clock, warnings: Warnings, outputs: dict) -> dict:

@@ -16,7 +16,7 @@ from ..files.output import staged, write_json
 from ..pipeline import Progress, Segmentation, segment
 from ..report.page import ReportMaps
 from .choices import Columns, Content, NetworkChoice
-from .result import Clock, Warnings, common, describe_mask, finish, judge
+from .result import Clock, Warnings, announce_size, common, describe_mask, finish, judge
 
 _log = logging.getLogger(__name__)
 _OUTPUTS = {"mask": "mask.ccp4", "probability": "probability.ccp4", "flat": "flat.ccp4",
@@ -50,6 +50,7 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
                              "--colin-fo if there are any.", mtzin, given.labels["fc"])
             net = choice.load()
             composition = content.composition()
+            announce_size(given.data.reflections, 1, net.device.threads)
         with clock.stage("network"):
             found = segment(given.data, net, composition, content.solvent_content, progress)
             judgement = judge(found, given, net, composition)

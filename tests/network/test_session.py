@@ -1,5 +1,6 @@
 """The packaged model is refused if it is not what its card says, and runs where it says it runs."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from crank2_unet.errors import DeviceError, ModelError
-from crank2_unet.network.model_card import DEFAULT_CARD, ModelCard
+from crank2_unet.network.model_card import DEFAULT_CARD, KINDS, ModelCard
 from crank2_unet.network.session import SolventNet
 
 
@@ -70,6 +71,79 @@ def test_unreadable_cards_are_refused(copied, content):
     copied.write_text(content)
     with pytest.raises(ModelError, match="cannot be used"):
         SolventNet.load(copied)
+
+
+def with_weights(card, content):
+    """Another network in the place of the card's, with its hash."""
+    card.with_name(json.loads(card.read_text())["file"]).write_bytes(content)
+    change(card, sha256=hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("content", [b"", b"no network " * 100, "cut"])
+def test_damaged_weights_with_the_right_hash_are_refused(copied, content):
+    with_weights(copied, ModelCard.read().weights[:200000] if content == "cut" else content)
+    with pytest.raises(ModelError, match="cannot be used as a network"):
+        SolventNet.load(copied, "cpu")
+
+
+def test_weights_in_other_files_are_refused(copied, tmp_path):
+    """They would be read from wherever the network says."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(ModelCard.read().weights)
+    path = tmp_path / "external.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="elsewhere", size_threshold=0)
+    with_weights(copied, path.read_bytes())
+    with pytest.raises(ModelError, match="weights in other files"):
+        SolventNet.load(copied, "cpu")
+
+
+@pytest.mark.parametrize("name", ["../weights.onnx", "/dev/zero", "sub/weights.onnx", "", "..",
+                                  "link.onnx"])
+def test_weights_outside_the_folder_of_the_card_are_refused(copied, name, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "weights.onnx"
+    elsewhere.write_bytes(ModelCard.read().weights)
+    copied.with_name("link.onnx").symlink_to(elsewhere)
+    change(copied, file=name)
+    with pytest.raises(ModelError, match="folder of the card"):
+        ModelCard.read(copied)
+
+
+def test_installed_as_links(copied, tmp_path_factory):
+    """As some installers do: card and weights are links to files side by side."""
+    folder = tmp_path_factory.mktemp("links")
+    for file in copied.parent.iterdir():
+        (folder / file.name).symlink_to(file)
+    assert ModelCard.read(folder / copied.name).weights
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/"])
+def test_cards_that_are_no_files(path):
+    with pytest.raises(ModelError, match="no file"):
+        ModelCard.read(path)
+
+
+@pytest.mark.parametrize("entry, value", [
+    ("name", 5), ("window", 64), ("window", {"size": "64", "margin": 8}),
+    ("window", {"size": 10**9, "margin": 8}), ("window", {"size": 64, "margin": 32}),
+    ("input", {"spacing": "1", "clip": 4.0, "deviation_radius": 3.0, "revision": 1}),
+    ("input", {"spacing": 1e-9, "clip": 4.0, "deviation_radius": 3.0, "revision": 1}),
+    ("calibration", []), ("calibration", {kind: {"scale": "x", "offset": 0} for kind in KINDS}),
+    ("training", {"d_min_range": 3}), ("self_test", {"seed": -1}), ("self_test", None),
+    ("self_test", {"seed": 1, "shape": [2, 10**6, 10**6, 8], "values": [0.0] * 6, "tolerance": 1}),
+    ("file", ["weights"]), ("sha256", None), ("cutoff_distribution", 10**400),
+])
+def test_cards_with_values_of_wrong_kinds_are_refused(copied, entry, value):
+    change(copied, **{entry: value})
+    with pytest.raises(ModelError):
+        SolventNet.load(copied, "cpu")
+
+
+def test_network_that_does_not_fit_its_card_is_refused(copied):
+    test = json.loads(copied.read_text())["self_test"]
+    for changed in ({"shape": [5, 32, 32, 32]}, {"values": [0.0] * 5}):
+        change(copied, self_test={**test, **changed})
+        with pytest.raises(ModelError, match="does not predict"):
+            SolventNet.load(copied, "cpu")
 
 
 class PretendedRuntime:

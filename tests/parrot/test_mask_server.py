@@ -3,10 +3,12 @@
 import os
 import shlex
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from crank2_unet.errors import InputError
 from crank2_unet.files.maps import read_map, write_map
 from crank2_unet.modification.sharpening import Sharpening
 from crank2_unet.parrot.mask_client import VARIABLE
-from crank2_unet.parrot.mask_server import CLIENT_COMMAND, mask_writer, serving
+from crank2_unet.parrot.mask_server import CLIENT_COMMAND, _Handler, mask_writer, serving
 from crank2_unet.pipeline import sharpened_map
 
 
@@ -50,15 +52,15 @@ def test_mask_of_a_map(data, tmp_path):
     with serving(mask_writer(data, positive)) as variables:
         # as Parrot does: names relative to its own folder
         got = ask(variables, "a map.ccp4", "a mask.ccp4", 3, folder=tmp_path)
-        socket = Path(variables[VARIABLE])
-        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700  # for its owner only
+        address = Path(variables[VARIABLE])
+        assert stat.S_IMODE(address.parent.stat().st_mode) == 0o700  # for its owner only
     assert got.returncode == 0 and got.stdout == got.stderr == ""
     assert {file.name for file in tmp_path.iterdir()} == {"a map.ccp4", "a mask.ccp4"}
     density, mask = sharpened_map(data).density, read_map(tmp_path / "a mask.ccp4")
     clear = np.abs(density.array) > 1e-3 * density.array.std()
     assert np.array_equal(mask.array[clear] > 0, density.array[clear] > 0)
     assert mask.array.max() == pytest.approx(0.3)
-    assert not socket.parent.exists()
+    assert not address.parent.exists()
 
 
 def test_mask_does_not_see_filled_in_reflections(data, tmp_path):
@@ -158,9 +160,9 @@ def test_server_that_dies_does_not_leave_the_client_waiting(data, tmp_path):
             "    time.sleep(60)\n")
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with server:
-        socket = server.stdout.readline().strip()
-        got = ask({VARIABLE: socket}, path, tmp_path / "mask.ccp4", 1)
-    shutil.rmtree(Path(socket).parent)  # it had no time for it
+        address = server.stdout.readline().strip()
+        got = ask({VARIABLE: address}, path, tmp_path / "mask.ccp4", 1)
+    shutil.rmtree(Path(address).parent)  # it had no time for it
     assert got.returncode == 1
     assert "ended without an answer" in got.stderr or "Connection reset" in got.stderr
 
@@ -174,3 +176,42 @@ def test_client_imports_nothing_of_the_package():
     program = shlex.split(CLIENT_COMMAND)
     subprocess.run([*program[:-1], "-c", code.format(program[-1])], check=True,
                    stderr=subprocess.DEVNULL)
+
+
+def test_idle_clients_block_nobody(data, tmp_path, monkeypatch):
+    """Those that connect and say nothing, or do not stop, or go away, cost the others nothing."""
+    monkeypatch.setattr(_Handler, "timeout", 0.5)
+    path = map_of(data, data.coefficients, tmp_path / "map.ccp4")
+    with serving(mask_writer(data, positive)) as variables, ExitStack() as stack:
+        idle, endless, gone = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3))
+        for client in (idle, endless, gone):
+            client.connect(variables[VARIABLE])
+        endless.sendall(b"x" * 70000)
+        gone.sendall(b"one\0two")
+        gone.close()
+        assert ask(variables, path, tmp_path / "mask.ccp4", 1).returncode == 0
+        idle.settimeout(60)
+        assert idle.recv(100) == b""  # the server has ended it
+        assert b"needs MAP MASK CYCLE" in endless.recv(100000)
+
+
+def test_server_ends_while_a_client_is_idle(data):
+    with serving(mask_writer(data, positive)) as variables, socket.socket(socket.AF_UNIX) as client:
+        client.connect(variables[VARIABLE])
+        client.sendall(b"half a question")
+    assert not Path(variables[VARIABLE]).parent.exists()  # and this line is reached
+
+
+def test_mask_does_not_replace_the_map(data, tmp_path):
+    path = map_of(data, data.coefficients, tmp_path / "map.ccp4")
+    os.link(path, tmp_path / "mask.ccp4")
+    before = path.read_bytes()
+    with serving(mask_writer(data, positive)) as variables:
+        got = ask(variables, path, tmp_path / "mask.ccp4", 1)
+    assert got.returncode == 1 and "which is an input" in got.stderr and path.read_bytes() == before
+
+
+def test_names_that_are_not_utf8(data, tmp_path):
+    with serving(mask_writer(data, positive)) as variables:
+        got = ask(variables, os.fsdecode(b"map\xff"), tmp_path / "mask.ccp4", 1, folder=tmp_path)
+    assert got.returncode == 1 and "not UTF-8" in got.stderr and got.stderr.count("\n") == 1
