@@ -237,6 +237,10 @@ def read_mtz(path: str | Path) -> gemmi.Mtz:
             raise InputError(f"{path} has no reflections.")
         mtz.spacegroup = _spacegroup(mtz, path)
         mtz = _indices_first(mtz, path)
+    known = {d.id for d in mtz.datasets} or {mtz.add_dataset("unknown").id}
+    for column in mtz.columns:  # old files, and damaged ones, name datasets that they do not have
+        if column.dataset_id not in known:
+            column.dataset_id = max(known)
     check_cell(mtz.cell.parameters, str(path))
     array = mtz.array
     if np.isfinite(mtz.valm):  # of CCP4: this value stands for "missing"
