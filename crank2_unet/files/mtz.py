@@ -127,6 +127,7 @@ class MtzFile:
         """The unit cell of the dataset that columns belong to; other cells in the file are said."""
         cells = {d.id: d.cell for d in self.mtz.datasets if _is_cell(d.cell)}
         cell = cells.get(found.lead.dataset_id, self.mtz.cell)
+        check_cell(cell.parameters, str(self.path))
         others = [c for c in (self.mtz.cell, *cells.values()) if not cell.is_similar(c, *_SAME_CELL)]
         if others:
             _log.warning("%s holds several unit cells: taken is that of %s, %s; another is %s. If "

@@ -116,7 +116,8 @@ def _assemble(file: MtzFile, sets: dict[str, ColumnSet], main: str, d_min: float
     """Lay the chosen columns out over the complete list, which ends where the ``main`` ones do."""
     columns = {role: file.values(found) for role, found in sets.items()}
     cell = file.cell_of(sets[main])
-    d = 1 / np.sqrt(cell.calculate_1_d2_array(file.hkl))
+    with np.errstate(divide="ignore"):  # of (0, 0, 0), which some programs write
+        d = 1 / np.sqrt(cell.calculate_1_d2_array(file.hkl))
     present = {role: np.isfinite(values[:, 0]) & (d >= d_min) for role, values in columns.items()}
     for role, values in columns.items():
         check_values(file.path, sets[role], values)

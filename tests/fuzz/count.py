@@ -7,6 +7,7 @@ a case.  A case that ends it by a signal or an error is left in the folder ``fuz
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import resource
 import shutil
@@ -52,6 +53,7 @@ def main() -> int:
 
 
 def _run(kind: str, cases: int, number: int, folder: Path, queue) -> None:
+    logging.disable()
     outcomes: Counter = Counter()
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
