@@ -91,8 +91,8 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
     measured reflections), phasing_power (rms ratio of calculated difference and its error V^1/2),
     f_double_prime (fitted), sigma_scale (factor of the uncertainties of DANO), map_skewness (of the
     m|F| map; clearly larger in the right hand), absolute (what the scale rests on: wilson_b in
-    Angstrom^2; occupancy, root mean square on the absolute scale; share, of the sites in the mean of F^2;
-    f_double_prime_given and its relative uncertainty), sites (occupancy, b_iso) and bins (d_max,
+    Angstrom^2; occupancy, root mean square on the absolute scale; share of the sites in the mean of
+    F^2; f_double_prime_given and its relative uncertainty), sites (occupancy, b_iso) and bins (d_max,
     d_min, n, fom, rms_dano, rms_calculated, rms_error, phasing_power).
 
     Raises

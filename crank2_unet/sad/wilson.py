@@ -6,6 +6,7 @@ import gemmi
 import numpy as np
 
 from .friedel import Observed, bin_means
+from .scatterer import Scatterer
 
 # Atoms of the mean residue, 112.5 Da (hydrogen, bound to them, adds little), and the mean crystal:
 # cubic Angstrom per Da (Matthews, 1968, J. Mol. Biol. 33, 491-497).
@@ -31,7 +32,7 @@ def wilson_scale(obs: Observed, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGro
     operations = spacegroup.operations()
     residues = cell.volume / len(operations) / _VOLUME_OF_RESIDUE * len(operations.sym_ops)
     s2 = obs.inverse_d_squared
-    expected = residues * sum(number * _form_factor(element, s2) ** 2
+    expected = residues * sum(number * Scatterer(element, 0.0, 0.0).form_factor(s2) ** 2
                               for element, number in _RESIDUE.items())
     used = s2 > min(_LOWEST_RESOLUTION ** -2, np.median(s2))
     edges = np.quantile(s2[used], np.linspace(0, 1, _BINS + 1)[1:-1])
@@ -39,8 +40,3 @@ def wilson_scale(obs: Observed, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGro
     log_ratio = np.log(bin_means((obs.f ** 2 / obs.epsilon / expected)[used], bins))
     slope, intercept = np.polyfit(bin_means(s2[used], bins), log_ratio, 1)
     return intercept / 2, -2 * slope
-
-
-def _form_factor(element: str, inverse_d_squared: np.ndarray) -> np.ndarray:
-    table = gemmi.Element(element).it92
-    return table.c + sum(a * np.exp(-b * inverse_d_squared / 4) for a, b in zip(table.a, table.b))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gemmi
 import numpy as np
@@ -12,8 +12,9 @@ from ..crystal.observations import AnomalousData
 from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..sad.scatterer import Scatterer
+from .faults import on_ice_rings, out_of_reach, twinned
 from .settings import SadSettings
-from .substructure import atoms_of, crystal_with_scatterers, given_sites
+from .substructure import atoms_of, crystal_with_scatterers, given_sites, with_minor_sites
 
 _HC = 12398.4198  # eV Angstrom
 
@@ -26,7 +27,7 @@ class SimulatedSad:
     ----------
     data : measured amplitudes of Friedel mates.
     sites : anomalous scatterers with the errors of a substructure solution.
-    scatterer : the anomalous scatterer.
+    scatterer : the anomalous scatterer, with the f'' that is taken for true.
     f_true : (n,) complex, electrons; atoms and bulk solvent, mean of F(+) and F(-)*.
     """
 
@@ -59,15 +60,35 @@ def simulate_sad(structure: gemmi.Structure, settings: SadSettings, rng: np.rand
         raise InputError(f"{structure.name} has no {settings.scatterer.element} atom for the "
                          f'scenario "{settings.scenario}". Choose other settings.')
     reflections = Reflections(crystal.cell, crystal.find_spacegroup(), settings.d_min)
-    f_normal, f_anomalous = _model_factors(crystal, reflections, settings)
+    complete = with_minor_sites(crystal, len(true_sites), settings, rng)
+    f_normal, f_anomalous = _model_factors(complete, reflections, settings)
     fall_off = _anisotropic_fall_off(reflections, settings.anisotropy, rng)
     f_true = fall_off * (f_normal + _bulk_solvent(crystal, reflections, settings))
     f_anomalous = fall_off * 1j * f_anomalous
+    mates = [f_true + f_anomalous, f_true - f_anomalous]
+    if settings.radiation_damage:
+        normal, anomalous = _model_factors(_only(complete, settings.scatterer.element), reflections,
+                                           settings)
+        lost = settings.radiation_damage * fall_off
+        second = rng.random(len(reflections)) < 0.5  # which of the mates is measured later
+        mates = [f - np.where(late, lost * (normal + sign * 1j * anomalous), 0.0)
+                 for f, late, sign in zip(mates, (second, ~second), (1, -1))]
+    given = replace(settings.scatterer, f_double_prime=(settings.scatterer.f_double_prime
+                                                        * settings.f_double_prime_error))
     return SimulatedSad(
-        data=_measure(reflections, f_true + f_anomalous, f_true - f_anomalous, settings, rng),
+        data=_measure(reflections, mates[0], mates[1], settings, rng),
         sites=given_sites(crystal, true_sites, settings, rng),
-        scatterer=settings.scatterer,
+        scatterer=given,
         f_true=f_true)
+
+
+def _only(crystal: gemmi.Structure, element: str) -> gemmi.Structure:
+    """The crystal with the atoms of one element only; the others have no occupancy."""
+    out = crystal.clone()
+    for cra in out[0].all():
+        if cra.atom.element.name != element:
+            cra.atom.occ = 0.0
+    return out
 
 
 def _model_factors(crystal: gemmi.Structure, reflections: Reflections, settings: SadSettings,
@@ -121,13 +142,18 @@ def _anisotropic_fall_off(reflections: Reflections, size: float, rng: np.random.
 def _measure(reflections: Reflections, plus: np.ndarray, minus: np.ndarray, settings: SadSettings,
              rng: np.random.Generator) -> AnomalousData:
     """Amplitudes of Friedel mates with errors, some of them missing."""
-    mates = [_measure_mate(reflections, np.abs(f), settings, rng) for f in (plus, minus)]
+    squares = twinned(np.abs(plus) ** 2, np.abs(minus) ** 2, reflections, settings.twin_fraction)
+    common = rng.standard_normal(len(plus)) if settings.friedel_correlation else np.zeros(len(plus))
+    mates = [_measure_mate(reflections, intensity, common, settings, rng) for intensity in squares]
     d = reflections.d
     low = d > 6.0
     lost = d > settings.d_max
     if low.any():
         f_low = np.abs(plus[low])
         lost[low] |= (f_low > np.quantile(f_low, 1 - settings.overloads)) & (settings.overloads > 0)
+    if settings.missing_cone or settings.missing_wedge:
+        lost |= out_of_reach(reflections, settings.missing_cone, settings.missing_wedge, rng)
+    lost |= on_ice_rings(reflections, settings.ice_rings)
     for f, sigma in mates:
         f[lost | (rng.random(len(f)) > settings.completeness)] = np.nan
         sigma[np.isnan(f)] = np.nan
@@ -136,19 +162,23 @@ def _measure(reflections: Reflections, plus: np.ndarray, minus: np.ndarray, sett
     return AnomalousData(reflections, *mates[0], *mates[1], wavelength=settings.wavelength)
 
 
-def _measure_mate(reflections: Reflections, f: np.ndarray, settings: SadSettings,
-                  rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Observed amplitude and standard uncertainty of true amplitudes, each (n,).
+def _measure_mate(reflections: Reflections, intensity: np.ndarray, common: np.ndarray,
+                  settings: SadSettings, rng: np.random.Generator,
+                  ) -> tuple[np.ndarray, np.ndarray]:
+    """Observed amplitude and standard uncertainty of true intensities, each (n,).
+
+    ``common`` is the part of the error, in standard deviations, that the other mate has, too.
 
     Intensity to amplitude: Sivia & David (1994), Acta Cryst. A50, 703-714.
     """
-    intensity = f ** 2
     outer = intensity[reflections.in_bins(20) == 19].mean()
     # counting statistics: the variance grows with all counts, those of the background included
     background = settings.background * outer
     gain = (outer / settings.i_over_sigma) ** 2 / (outer + background)
     sigma = np.sqrt(gain * (intensity + background) + (settings.relative_error * intensity) ** 2)
-    error = rng.standard_normal(len(f)) * np.where(rng.random(len(f)) < settings.outliers, 5.0, 1.0)
+    number, shared = len(intensity), settings.friedel_correlation
+    error = np.sqrt(1 - shared) * rng.standard_normal(number) + np.sqrt(shared) * common
+    error *= np.where(rng.random(number) < settings.outliers, 5.0, 1.0)
     observed = intensity + sigma * error
     sigma = sigma * settings.sigma_scale
     amplitude = np.sqrt((observed + np.sqrt(observed ** 2 + 2 * sigma ** 2)) / 2)

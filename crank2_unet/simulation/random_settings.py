@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import gemmi
 import numpy as np
@@ -55,10 +56,37 @@ def random_settings(structure: gemmi.Structure, rng: np.random.Generator) -> Sad
         i_over_sigma=max(i_over_sigma * rng.uniform(0.1, 0.4), 1.0),
         background=rng.uniform(0.5, 5.0),
         relative_error=rng.uniform(0.4, 0.9) / i_over_sigma,
-        outliers=rng.exponential(0.002), sigma_scale=rng.uniform(0.8, 1.2),
+        outliers=rng.exponential(0.002), sigma_scale=rng.lognormal(0.0, 0.3),
         completeness=rng.uniform(0.9, 1.0), overloads=rng.choice([0.0, rng.uniform(0.0, 0.3)]),
         site_shift=rng.uniform(0.05, 0.4), missing_sites=0.5 * rng.beta(1.0, 3.0),
-        spurious_sites=0.5 * rng.beta(1.0, 3.0), site_error=rng.uniform(0.05, 0.4))
+        spurious_sites=0.5 * rng.beta(1.0, 3.0), site_error=rng.uniform(0.05, 0.4),
+        f_double_prime_error=_draw_f_double_prime_error(scatterer, wavelength, rng),
+        **_draw_faults(rng))
+
+
+def _draw_faults(rng: np.random.Generator) -> dict:
+    """What is wrong with a data set beyond noise, about as often as with 16 real ones.
+
+    Half of those have errors of Friedel mates that go together, a third minor sites that nobody
+    knows, and each of the others is seen once or twice or, as twinning, must be expected.
+    """
+    def now_and_then(probability: float, low: float, high: float) -> float:
+        return float(rng.uniform(low, high)) if rng.random() < probability else 0.0
+
+    return {"friedel_correlation": now_and_then(0.5, 0.2, 0.9),
+            "minor_sites": now_and_then(0.33, 0.2, 1.0),
+            "radiation_damage": now_and_then(0.2, 0.02, 0.2),
+            "missing_cone": now_and_then(0.1, 5.0, 25.0),
+            "missing_wedge": now_and_then(0.1, 10.0, 80.0),
+            "ice_rings": now_and_then(0.1, 0.002, 0.01),
+            "twin_fraction": now_and_then(0.05, 0.02, 0.1)}
+
+
+def _draw_f_double_prime_error(scatterer: Scatterer, wavelength: float, rng: np.random.Generator,
+                               ) -> float:
+    """f'' that a table gives over the true one; tables are good to 5 % away from edges."""
+    table = Scatterer.at_wavelength(scatterer.element, wavelength)
+    return table.f_double_prime / scatterer.f_double_prime * float(rng.lognormal(0.0, 0.05))
 
 
 def _resolution_of(structure: gemmi.Structure, n_unique: int) -> float:
@@ -91,7 +119,7 @@ def _draw_wavelength(counts: Counter, rng: np.random.Generator) -> tuple[float, 
     wavelength = float(rng.choice([w for w, s in strongest.items()
                                    if s.f_double_prime >= best[s.element] / 2]))
     scatterer = strongest[wavelength]
-    if scatterer.element == "Se" and wavelength == 0.979:  # the white line, which the theory lacks
-        scatterer = Scatterer("Se", scatterer.f_prime - rng.uniform(0.0, 2.0),
-                              scatterer.f_double_prime * rng.uniform(0.9, 1.6))
+    if scatterer.uncertainty > 0.1:  # the white line, which no table knows
+        scatterer = replace(scatterer, f_prime=scatterer.f_prime + rng.uniform(-1.5, 1.5),
+                            f_double_prime=scatterer.f_double_prime * rng.uniform(0.6, 1.6))
     return wavelength, scatterer

@@ -33,6 +33,15 @@ class SadSettings:
     site_shift : root mean square displacement of the given sites, Angstrom.
     missing_sites, spurious_sites : as fractions of the number of true sites.
     site_error : relative error of the occupancies and B factors of given sites.
+    f_double_prime_error : f'' as given to phasing over the true one.
+    friedel_correlation : correlation of the errors of Friedel mates, 0 to 1.
+    minor_sites : weakly occupied atoms on the protein's surface that no site is given for, as a
+        fraction of the number of true sites.
+    radiation_damage : fraction of the anomalous scatterers that is gone when the second mate of a
+        pair is measured.
+    missing_cone, missing_wedge : degrees, see :func:`~.faults.out_of_reach`.
+    ice_rings : width in 1/d, 1/Angstrom, of what each ring of ice makes useless.
+    twin_fraction : of the smaller domain, 0 to 0.5, where the lattice allows twinning.
     """
 
     scenario: str
@@ -57,3 +66,11 @@ class SadSettings:
     missing_sites: float
     spurious_sites: float
     site_error: float
+    f_double_prime_error: float = 1.0
+    friedel_correlation: float = 0.0
+    minor_sites: float = 0.0
+    radiation_damage: float = 0.0
+    missing_cone: float = 0.0
+    missing_wedge: float = 0.0
+    ice_rings: float = 0.0
+    twin_fraction: float = 0.0

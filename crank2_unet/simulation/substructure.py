@@ -33,15 +33,26 @@ def crystal_with_scatterers(structure: gemmi.Structure, settings: SadSettings,
             atom.element = gemmi.Element("Se")
             atom.occ *= _draw_occupancy(settings, rng)
     if settings.scenario == "soak":
-        _soak(crystal, settings, typical_b + settings.b_added, rng)
+        occupancies = [_draw_occupancy(settings, rng) for _ in range(settings.n_soaked)]
+        _soak(crystal, settings.scatterer.element, occupancies, typical_b + settings.b_added, rng)
     return crystal
+
+
+def with_minor_sites(crystal: gemmi.Structure, n_sites: int, settings: SadSettings,
+                     rng: np.random.Generator) -> gemmi.Structure:
+    """The crystal and, beside its ``n_sites`` main ones, weak sites, 5 to 30 % of them there."""
+    out, number = crystal.clone(), round(n_sites * settings.minor_sites)
+    if number:
+        typical_b = float(np.median([cra.atom.b_iso for cra in out[0].all()]))
+        _soak(out, settings.scatterer.element, rng.uniform(0.05, 0.3, number).tolist(), typical_b, rng)
+    return out
 
 
 def _draw_occupancy(settings: SadSettings, rng: np.random.Generator) -> float:
     return settings.occupancy ** rng.lognormal(0.0, 0.5)  # stays in (0, 1]
 
 
-def _soak(crystal: gemmi.Structure, settings: SadSettings, b_iso: float,
+def _soak(crystal: gemmi.Structure, element: str, occupancies: Sequence[float], b_iso: float,
           rng: np.random.Generator) -> None:
     """Add heavy atoms in contact with the surface of the molecules of ``crystal``."""
     near, far = (_solvent(crystal, radius) for radius in (1.6, 2.2))  # van der Waals, Angstrom
@@ -49,11 +60,10 @@ def _soak(crystal: gemmi.Structure, settings: SadSettings, b_iso: float,
     if not len(points):  # no solvent between the molecules
         points = np.argwhere(near.array >= 0)
     # off the grid points, some of which lie on symmetry elements
-    chosen = rng.choice(points, settings.n_soaked) + rng.uniform(-0.5, 0.5, (settings.n_soaked, 3))
+    chosen = rng.choice(points, len(occupancies)) + rng.uniform(-0.5, 0.5, (len(occupancies), 3))
     positions = [crystal.cell.orthogonalize(gemmi.Fractional(*(point / near.shape)))
                  for point in chosen]
-    _append_atoms(crystal, settings.scatterer.element, positions,
-                  [_draw_occupancy(settings, rng) for _ in positions],
+    _append_atoms(crystal, element, positions, occupancies,
                   (b_iso * rng.lognormal(0.2, 0.3, len(positions))).tolist())
 
 
