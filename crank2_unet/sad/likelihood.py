@@ -17,7 +17,7 @@ from .wilson import wilson_scale
 
 # 7.5 degree steps integrate distributions up to a concentration of about 100 without error.
 _PHI = np.deg2rad(np.arange(0.0, 360.0, 7.5))
-_BASIS = np.float32([np.cos(_PHI), np.sin(_PHI), np.cos(2 * _PHI), np.sin(2 * _PHI)])
+_BASIS = np.array([np.cos(_PHI), np.sin(_PHI), np.cos(2 * _PHI), np.sin(2 * _PHI)], np.float32)
 _ITERATIONS = {False: 60, True: 12}  # of the minimiser, without and with sites
 
 # Each parameter: the unit in which a step of 1 matters about equally, lower and upper limit.
@@ -97,7 +97,8 @@ class Model:
         # projects a shift on the directions along which the origin is free
         self.polar = np.mean([rotation for rotation, _ in self.operations], axis=0)
         self.quarter = observed.inverse_d_squared / 4
-        self.units = {name: unit for name, (unit, _, _) in _LIMITS.items()}
+        self.units: dict[str, float | np.ndarray] = {
+            name: unit for name, (unit, _, _) in _LIMITS.items()}
         self.units["xyz"] = 0.1 / np.array(sites.cell.parameters[:3])  # 0.1 Angstrom
 
     def start(self, sites: gemmi.Structure) -> Values:
@@ -192,7 +193,7 @@ class Model:
         sizes = [values[name].size for name in free]
         unit = np.concatenate([np.broadcast_to(self.units[name], values[name].shape).ravel()
                                for name in free])
-        fixed = None if sites_too else self.partials(values)
+        fixed = self.partials(values)
 
         def unpack(x: np.ndarray) -> Values:
             parts = np.split(x * unit, np.cumsum(sizes)[:-1])

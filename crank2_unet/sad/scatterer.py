@@ -58,5 +58,5 @@ class Scatterer:
         if table is None:
             raise InputError(f"No X-ray form factor is known for element {self.element!r}: "
                              "give the symbol of the anomalous scatterer, such as Se.")
-        f0 = sum(a * np.exp(-b * inverse_d_squared / 4) for a, b in zip(table.a, table.b))
-        return f0 + table.c + self.f_prime
+        terms = [a * np.exp(-b * inverse_d_squared / 4) for a, b in zip(table.a, table.b)]
+        return np.sum(terms, axis=0) + table.c + self.f_prime
