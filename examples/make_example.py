@@ -33,12 +33,13 @@ SPECIFIC_VOLUME = 0.74  # cm^3/g, of proteins; Matthews (1968), J. Mol. Biol. 33
 B_RANGE = (18.0, 65.0)  # Angstrom^2, of the best and least packed atoms
 B_REACH = 8.0  # Angstrom; B factors follow the number of atoms this near
 WAVELENGTH = 0.9792  # Angstrom, peak of the Se K edge
+SELENIUM = Scatterer("Se", -7.6855, 3.8415)  # by theory at this wavelength; phasing supposes more
 TITLE = "Simulated SAD data of a four-helix bundle that does not exist"
 MODEL_TITLE = "Four-helix bundle made by a program for simulated data"
 
 # A weak case: about 65 degrees of mean phase error after SAD phasing
 SETTINGS = SadSettings(
-    scenario="metal", scatterer=Scatterer.at_wavelength("Se", WAVELENGTH), wavelength=WAVELENGTH,
+    scenario="metal", scatterer=SELENIUM, wavelength=WAVELENGTH,
     d_min=2.4, d_max=30.0, occupancy=1.0, n_soaked=0, b_added=0.0, anisotropy=2.0, k_sol=0.35,
     b_sol=46.0, i_over_sigma=1.8, background=1.0, relative_error=0.03, outliers=0.002,
     sigma_scale=1.0, completeness=0.98, overloads=0.0, site_shift=0.2, missing_sites=0.0,
