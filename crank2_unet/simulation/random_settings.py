@@ -65,11 +65,8 @@ def random_settings(structure: gemmi.Structure, rng: np.random.Generator) -> Sad
 
 
 def _draw_faults(rng: np.random.Generator) -> dict:
-    """What is wrong with a data set beyond noise, about as often as with 16 real ones.
-
-    Half of those have errors of Friedel mates that go together, a third minor sites that nobody
-    knows, and each of the others is seen once or twice or, as twinning, must be expected.
-    """
+    """What is wrong with a data set beyond noise; how often is a judgement, made with 16 measured sets
+    in view, not a count."""
     def now_and_then(probability: float, low: float, high: float) -> float:
         return float(rng.uniform(low, high)) if rng.random() < probability else 0.0
 
