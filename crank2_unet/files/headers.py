@@ -289,7 +289,7 @@ def check_lattice(cell: gemmi.UnitCell, group: gemmi.SpaceGroup, source: str) ->
                          f"space group {group.xhm()}. Correct its header.")
 
 
-def check_values(mtz: gemmi.Mtz, source: str) -> None:
+def check_numbers(mtz: gemmi.Mtz, source: str) -> None:
     """Make sure that the indices of an MTZ file are numbers, and no value infinite.
 
     Raises
@@ -305,4 +305,5 @@ def check_values(mtz: gemmi.Mtz, source: str) -> None:
     if infinite.any():
         column = int(infinite.argmax())
         raise InputError(f"{source} has {infinite[column]} infinite values in the column "
-                         f"{mtz.columns[column].label}. Write the file without them.")
+                         f"{mtz.columns[column].label}, as a division by zero leaves them. Correct or "
+                         "remove these reflections.")

@@ -24,7 +24,7 @@ from .columns import (
     candidates,
     columns_of,
 )
-from .headers import check_cell, check_mtz, check_text_file, check_values
+from .headers import check_cell, check_mtz, check_numbers, check_text_file
 from .reflection_formats import as_mtz
 
 _log = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ def read_mtz(path: str | Path) -> gemmi.Mtz:
     array = mtz.array
     if np.isfinite(mtz.valm):  # of CCP4: this value stands for "missing"
         array[:, 3:][array[:, 3:] == np.float32(mtz.valm)] = np.nan
-    check_values(mtz, str(path))
+    check_numbers(mtz, str(path))
     indices = array[:, :3]
     if not np.isfinite(indices).all() or np.abs(indices - np.round(indices)).max() > 1e-3:
         worst = indices[np.argmax(np.abs(indices - np.round(indices)).max(axis=1))]

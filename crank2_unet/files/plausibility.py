@@ -38,12 +38,8 @@ def check_values(path: Path, found: ColumnSet, values: np.ndarray) -> None:
 
     Raises
     ------
-    InputError : infinite values, figures of merit outside 0 to 1, or phases in radians.
+    InputError : figures of merit outside 0 to 1, or phases in radians.
     """
-    for column, each in zip(found.columns, values.T):
-        if np.isinf(each).any():
-            raise InputError(f"{path} has {np.isinf(each).sum()} infinite values in {column.label}, "
-                             "as a division by zero leaves them. Correct or remove these reflections.")
     if found.kind is PHASE_AND_FOM:
         _check_phases(path, found.labels[0], values[values[:, 1] != 0, 0])
         _check_fom(path, found.labels[1], values[:, 1])

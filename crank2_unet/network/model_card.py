@@ -144,7 +144,7 @@ def _check_values(card: dict) -> None:
     if len(d_min) != 2 or not all(_number(value, 0, 100) for value in d_min):
         raise ValueError(f"d_min_range {d_min!r}")
     test = card["self_test"]
-    if not (_whole(test["seed"], 0, 1 << 63) and _number(test["tolerance"], 0, 1e6)
+    if not (_whole(test["seed"], 0, 1 << 63) and _number(test["tolerance"], 0, 1e9)
             and len(test["shape"]) == 4 and all(_whole(n, 1, 128) for n in test["shape"])
             and all(_number(value, -1e9, 1e9) for value in test["values"])):
         raise ValueError("self_test")

@@ -43,8 +43,9 @@ def write(path, reflections, columns, hkl=None, cell=None):
     ("FOM", lambda x: -x, "must be from 0 to 1"),
     ("PHIB", lambda x: np.deg2rad(x), "radians"),
     ("PHIB", lambda x: np.deg2rad((x + 180) % 360 - 180), "radians"),
-    ("F", lambda x: np.where(np.arange(len(x)) == 7, np.inf, x), "1 infinite values in F"),
-    ("SIGF", lambda x: np.where(np.arange(len(x)) < 3, -np.inf, x), "3 infinite values in SIGF"),
+    ("F", lambda x: np.where(np.arange(len(x)) == 7, np.inf, x), "1 infinite values in the column F"),
+    ("SIGF", lambda x: np.where(np.arange(len(x)) < 3, -np.inf, x),
+     "3 infinite values in the column SIGF"),
 ])
 def test_what_cannot_be_is_refused(label, change, said, columns, tmp_path):
     reflections, values = columns
