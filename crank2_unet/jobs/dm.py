@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
-import gemmi
-
 from ..crystal.maps import CrystalMap
-from ..crystal.masks import deviation_ratio
 from ..errors import InputError
 from ..files.maps import read_mask, write_map
 from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import write_phased
 from ..files.output import staged
+from ..modification.region_weights import check_convention
 from ..network.session import SolventNet
 from ..pipeline import Plan, Progress, modify, plan, plan_by_mask, sharpened_map
 from ..process import usable_cores
@@ -21,10 +17,6 @@ from ..solvent.matthews import Composition
 from .choices import Columns, Content, EngineChoice, NetworkChoice
 from .result import Clock, Warnings, announce_size, common, describe_mask, finish, judge
 
-_log = logging.getLogger(__name__)
-# variation of the density in solvent over that in protein: right masks of 15 measured maps have 0.64 to
-# 0.98, so that inverted ones have 1.02 to 1.56, 12 of them more than 1.1; random maps have 0.99 to 1.01
-_INVERTED, _DOUBTED = 1.1, 1.02
 _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
 
 
@@ -64,7 +56,10 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             if net:
                 composition = content.composition()
             else:
-                by = plan_by_mask(_file_mask(mask, given, mask_one_is))
+                by_file = read_mask(mask, given.data.reflections, one_is=mask_one_is or "solvent")
+                check_convention(by_file, sharpened_map(given.data), mask, "--mask-one-is",
+                                 mask_one_is is not None)
+                by = plan_by_mask(by_file)
                 entries = {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
             announce_size(given.data.reflections, cycles + 1,
                           net.device.threads if net else usable_cores())
@@ -86,25 +81,6 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))
     return result
-
-
-def _file_mask(path: str, given: Input, one_is: str | None) -> gemmi.FloatGrid:
-    """The mask of a file, 1 = solvent; the density must not say that it is the other way round.
-
-    Raises
-    ------
-    InputError : see :func:`~.maps.read_mask`; also a mask that looks inverted.
-    """
-    mask = read_mask(path, given.data.reflections, one_is=one_is or "solvent")
-    ratio = deviation_ratio(mask, sharpened_map(given.data).density)
-    if one_is is None and ratio > _INVERTED:
-        raise InputError(f"{path} looks inverted: the density varies {ratio:.2f} times as much where "
-                         "it is 1 (solvent) as where it is 0 (protein). Give --mask-one-is protein if "
-                         "1 is protein, or --mask-one-is solvent if you are sure of it.")
-    if ratio > _DOUBTED:
-        _log.warning("%s: the density varies %.2f times as much in the solvent of this mask as in its "
-                     "protein. Is it of this crystal, and is 1 %s?", path, ratio, one_is or "solvent")
-    return mask
 
 
 def _describe_plan(by: Plan, given: Input, net: SolventNet, composition: Composition | None) -> dict:

@@ -28,6 +28,7 @@ from ..modification.region_weights import (
     FixedWeights,
     RegionWeights,
     VarianceWeights,
+    check_convention,
     deviation_radius,
 )
 from ..modification.sharpening import Sharpening
@@ -180,7 +181,10 @@ class FileMask:
         """P(solvent) on the grid of the map of a cycle."""
         if self.options.mask_command:
             self._run_command(current, cycle)
+        options = self.options
         mask = resample(self._read(), current.density)
+        if cycle == 1 and not options.mask_command:
+            check_convention(mask, current, options.mskin, "-mskin-one-is", bool(options.mskin_one_is))
         if self.options.mskin_value == "prob":
             return cut_at_fraction(mask, solvent_content, lowest=False)
         if self.options.mskin_value == "mask":

@@ -70,7 +70,7 @@ class ParrotOptions:
     mask: str = ""
     mskin: str = ""
     mskin_cycles: str = "all"
-    mskin_one_is: str = "solvent"
+    mskin_one_is: str = ""
     mskin_value: str = "soft"
     mask_command: str = ""
     mask_map: str = ""
@@ -210,7 +210,8 @@ mask        -mask unet|variance   default: the network if it can be used, else l
             -colin-fmsk F,PHI   cycle 1: mask by local variance of this map
             -pdbin FILE   mask of this model, unless -force-solvent-mask-calculation
             -mskin FILE   mask from a CCP4 map;  -mskin-cycles first|all (all)
-            -mskin-one-is solvent|protein (solvent)  -mskin-value mask|prob|soft (soft)
+            -mskin-value mask|prob|soft (soft)
+            -mskin-one-is solvent|protein (solvent; if not given, an inverted mask is refused)
             -mask-command CMD   before each cycle run CMD MAP MASK CYCLE, which writes -mskin
             -mask-map FILE   the MAP that the command is given
             -anisotropy-correction   of that MAP; the work always has it

@@ -123,7 +123,7 @@ def test_each_option_of_dm_changes_the_result(phased, folder, options, tmp_path)
     assert one != two
 
 
-def test_mask_file_is_used(phased, folder, truth, tmp_path):
+def test_mask_file_is_used(phased, folder, truth, tmp_path, capsys):
     """The mask of the model, written as a file, gives the better map."""
     from crank2_unet.crystal.grids import empty_grid
     from crank2_unet.files.maps import write_map
@@ -131,12 +131,21 @@ def test_mask_file_is_used(phased, folder, truth, tmp_path):
     data = read_phased(phased).data
     grid = empty_grid(data.reflections.cell, data.reflections.spacegroup, 0.9)
     model = gemmi.read_structure(str(EXAMPLES / "model.pdb"))
-    write_map(model_mask(model, grid), tmp_path / "true.ccp4")
+    mask = model_mask(model, grid)
+    write_map(mask, tmp_path / "true.ccp4")
     assert main(["dm", str(phased), "--mask", str(tmp_path / "true.ccp4"), "--cycles", "3",
                  "-o", str(tmp_path / "o")]) == 0
     assert result_of(tmp_path / "o")["solvent_content"]["rule"] == "file"
     assert result_of(tmp_path / "o")["model"] is None
     assert correlation(tmp_path / "o" / "dm.mtz", truth, "FWT,PHWT") > 0.6
+    mask.array[...] = 1 - mask.array
+    write_map(mask, tmp_path / "inverted.ccp4")
+    inverted = ["dm", str(phased), "--mask", str(tmp_path / "inverted.ccp4"), "--cycles", "1", "-o"]
+    assert main([*inverted, str(tmp_path / "refused")]) == 1
+    assert "looks inverted" in capsys.readouterr().err and not (tmp_path / "refused").exists()
+    assert main([*inverted, str(tmp_path / "turned"), "--mask-one-is", "protein"]) == 0
+    assert result_of(tmp_path / "turned")["solvent_content"] == pytest.approx(
+        result_of(tmp_path / "o")["solvent_content"], abs=1e-3)
 
 
 def test_both_hands(folder, tmp_path):

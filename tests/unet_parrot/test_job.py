@@ -164,6 +164,9 @@ def test_mask_files_either_way_round_give_the_same(case, parrot):
         made[name] = np.stack(columns(folder / f"{name}.mtz", "parrot.ABCD.A", "parrot.ABCD.B"))
     for values in made.values():
         assert np.allclose(values, made["solvent"], atol=1e-3)
+    status, _, errors = parrot("-mskin", "protein.ccp4", "-cycles", "1", "-mtzout", "inverted.mtz")
+    assert status == 1 and "protein.ccp4 looks inverted" in errors
+    assert not (folder / "inverted.mtz").exists()
 
 
 def test_the_mask_of_a_model_and_that_of_a_given_map(case, parrot):
