@@ -31,9 +31,10 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_modifyitems(items):
-    """What runs other programs or trains networks is slow; single tests elsewhere say so themselves."""
+    """What runs other programs, trains networks or tries hundreds of damaged files is slow; single
+    tests elsewhere say so themselves."""
     for item in items:
-        if {"integration", "training"} & set(item.path.relative_to(REPOSITORY).parts):
+        if {"integration", "training", "fuzz"} & set(item.path.relative_to(REPOSITORY).parts):
             item.add_marker(pytest.mark.slow)
 
 

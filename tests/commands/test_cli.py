@@ -95,6 +95,7 @@ def test_pictures_are_those_of_the_report(phased, tmp_path):
         assert picture["section"] in page
 
 
+@pytest.mark.slow
 def test_dm_improves_the_map(phased, folder, truth):
     out = folder / "dm"
     assert main(["dm", str(phased), "--seq", str(EXAMPLES / "sequence.fasta"), "--cycles", "3",
@@ -123,6 +124,7 @@ def test_each_option_of_dm_changes_the_result(phased, folder, options, tmp_path)
     assert one != two
 
 
+@pytest.mark.slow
 def test_mask_file_is_used(phased, folder, truth, tmp_path, capsys):
     """The mask of the model, written as a file, gives the better map."""
     from crank2_unet.crystal.grids import empty_grid
@@ -148,6 +150,7 @@ def test_mask_file_is_used(phased, folder, truth, tmp_path, capsys):
         result_of(tmp_path / "o")["solvent_content"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_both_hands(folder, tmp_path):
     assert main(["phase", str(EXAMPLES / "example.mtz"), "--sites", str(EXAMPLES / "sites.pdb"),
                  "--element", "Se", "--f-prime", "-8", "--f-double-prime", "4.5", "--hand", "both",

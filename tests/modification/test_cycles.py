@@ -35,6 +35,7 @@ def case(request):
     return noisy(blob(request.param))
 
 
+@pytest.mark.slow
 def test_true_mask_improves_phases_and_random_mask_does_not(case):
     data, truth, mask = case
     before = quality(data, truth, *phi_fom_from_hl(data.hl, data.reflections.allowed_phase))
@@ -83,6 +84,7 @@ def test_map_of_the_result_has_the_symmetry(case):
     assert np.abs(symmetric.array - density.array).max() < 1e-4 * density.array.std()
 
 
+@pytest.mark.slow
 def test_unmeasured_and_unphased_reflections_are_predicted():
     data, truth, mask = noisy(blob("P 21 21 21"), fom=0.7)
     chosen = np.random.default_rng(1).random(len(truth)) < 0.1
@@ -96,6 +98,7 @@ def test_unmeasured_and_unphased_reflections_are_predicted():
     assert map_correlation(to_complex(out.fom, out.phi), truth, multiplicity) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symbol", ["C 1 2 1", "P 21 21 21"])
 @pytest.mark.parametrize("limit", [5.0, 9.0])
 def test_a_missing_cone_does_not_run_away(symbol, limit):
@@ -150,6 +153,7 @@ def test_figures_of_merit_of_a_wrong_mask_hardly_rise_without_cause():
     assert excess() < 0.7 * excess(held_back=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength, back", [(1.0, False), (0.2, True)])
 def test_half_of_a_change_is_made_that_takes_back_the_one_before(strength, back, monkeypatch):
     data, truth, mask = noisy(blob("P 21 21 21"), fom=0.3)

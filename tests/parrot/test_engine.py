@@ -71,6 +71,7 @@ def commands(folder):
     return [dict(zip(words[1::2], words[2::2])) for words in lines]
 
 
+@pytest.mark.slow
 def test_carriers_do_what_mask_files_do(case, stand_in, tmp_path):
     """Unpatched and patched programs flatten the same regions."""
     mask = case[2]
@@ -139,6 +140,7 @@ def test_patched_parrot_asks_for_a_mask_in_every_cycle(case, stand_in, tmp_path)
     assert {file.name for file in (tmp_path / "1").iterdir()} == LEFT
 
 
+@pytest.mark.slow
 def test_script_repeats_the_runs(case, stand_in, tmp_path):
     """In another folder, and to the last bit."""
     mask = case[2]
@@ -286,6 +288,7 @@ def test_mask_that_cannot_be_made_stops_parrot(case, stand_in, tmp_path):
         modify(ParrotEngine.find(str(stand_in(True))), case, masks, 2, tmp_path / "o")
 
 
+@pytest.mark.slow
 def test_job_that_is_ended_ends_parrot(inputs, stand_in, monkeypatch):
     """Batch systems end jobs by SIGTERM."""
     monkeypatch.setenv("STAND_IN_FAILS", "sleep")
@@ -307,6 +310,7 @@ def test_job_that_is_ended_ends_parrot(inputs, stand_in, monkeypatch):
     assert not list(inputs.glob("*out*"))
 
 
+@pytest.mark.slow
 def test_mask_server_command(inputs, case, stand_in, capfd, monkeypatch):
     """A patched Parrot run by hand gets the network's masks; its status is handed on."""
     data, truth, mask = case

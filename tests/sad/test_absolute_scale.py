@@ -16,6 +16,7 @@ from crank2_unet.sad.wilson import wilson_scale
 SELENIUM = Scatterer("Se", -4.0, 5.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symbol, cell", [
     ("P 21 21 21", (60, 60, 60, 90, 90, 90)), ("C 1 2 1", (80, 45, 60, 90, 105, 90))])
 def test_wilson_scale_is_that_of_the_atoms(symbol, cell):

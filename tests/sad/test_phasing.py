@@ -86,6 +86,7 @@ def centroid_correlation(result, true: np.ndarray, acentric: np.ndarray) -> floa
     return map_correlation(centroid[acentric], true[acentric], np.ones(acentric.sum()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symbol", CRYSTALS)
 def test_error_free_mates_give_the_true_phases_and_only_in_the_true_hand(symbol):
     made = make(symbol)
@@ -140,6 +141,7 @@ def test_sites_stay_where_they_are_along_a_polar_axis():
     assert np.mean(y[0]) == pytest.approx(np.mean(y[1]), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_scale_of_the_data_does_not_matter():
     made = make("C 1 2 1", 0.03)
     d = made.data
