@@ -48,6 +48,11 @@ class CycleStatistics:
     r_factor : sum |Fo - Fc| / sum Fo after scaling.
     phase_change : mean change of the best phase since the previous cycle (in the first: since the
         starting map), degrees.
+    work_correlation, free_correlation : correlation of normalised observed and modified amplitudes
+        in the control, of those that it knows and of those held back; None without control.
+    agreement_trust, phase_trust : see :class:`~.weighting.Trust`.
+    ncs_correlation : of the density with that of its copies, mean over the operators by volume; None
+        without any.
     seconds : time it took, region weights included.
     """
 
@@ -58,6 +63,11 @@ class CycleStatistics:
     f_correlation: float
     r_factor: float
     phase_change: float
+    work_correlation: float | None
+    free_correlation: float | None
+    agreement_trust: float
+    phase_trust: float
+    ncs_correlation: float | None
     seconds: float
 
 
@@ -140,9 +150,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         started = time.perf_counter()
         previous_phi = main.phi
         weights = region_weights(main.seen, cycle)
-        trust = control.modify(weights, cycle, Trust()).trust if control else Trust()
-        weighted = main.modify(weights, cycle, trust)
-        statistics.append(_statistics(data, previous_phi, weights, main.gamma, weighted, cycle,
+        free = control.modify(weights, cycle, Trust()) if control else None
+        weighted = main.modify(weights, cycle, free.trust if free else Trust())
+        statistics.append(_statistics(data, previous_phi, weights, main, weighted, free, cycle,
                                       started))
         if progress:
             progress(statistics[-1])
@@ -188,6 +198,7 @@ class _Sequence:
         reflections = self._data.reflections
         density = self.map.density
         ncs = self._averager and self._averager(density, cycle, reliability(density, weights))
+        self.ncs_correlation = ncs.correlation if ncs else None
         made = modify_map(density, weights, reflections.d_min, ncs)
         self.gamma, self.modified = made.gamma, self._less_own(made)
         weighted = combine(self._data, self.modified, trust, self._held_back)
@@ -216,14 +227,19 @@ class _Sequence:
         return np.where(self._filled_in, modified - own, modified)
 
 
-def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, gamma: float,
-                weighted: Weighted, cycle: int, started: float) -> CycleStatistics:
+def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, main: _Sequence,
+                weighted: Weighted, free: Weighted | None, cycle: int, started: float,
+                ) -> CycleStatistics:
     measured = np.isfinite(data.f)
     f_obs, f_calc = data.f[measured], np.abs(weighted.f_calc[measured])
     change = phase_difference(weighted.phi, previous_phi)[measured].mean()
     return CycleStatistics(
         cycle=cycle, fom=float(weighted.fom[measured].mean()),
-        solvent_fraction=float(weights.array.mean()), gamma=gamma,
+        solvent_fraction=float(weights.array.mean()), gamma=main.gamma,
         f_correlation=float(np.corrcoef(f_obs, f_calc)[0, 1]),
         r_factor=float(np.abs(f_obs - f_calc).sum() / f_obs.sum()),
-        phase_change=float(change), seconds=time.perf_counter() - started)
+        phase_change=float(change),
+        work_correlation=free.correlation if free else None,
+        free_correlation=free.free_correlation if free else None,
+        agreement_trust=weighted.trust.agreement, phase_trust=weighted.trust.phases,
+        ncs_correlation=main.ncs_correlation, seconds=time.perf_counter() - started)

@@ -97,11 +97,15 @@ class OperatorStatistics:
 
 @dataclass(frozen=True)
 class NcsSums:
-    """Over all operators, at the points of the asymmetric unit, (m,): sums of w rho(Rx), w and w^2."""
+    """Over all operators, at the points of the asymmetric unit, (m,): sums of w rho(Rx), w and w^2.
+
+    ``correlation`` : of the density with its copies, mean over the operators by volume; None if none
+    holds."""
 
     density: np.ndarray
     weight: np.ndarray
     weight_square: np.ndarray
+    correlation: float | None = None
 
 
 class NcsAverager:
@@ -133,7 +137,10 @@ class NcsAverager:
             rotated = fine.at(operator.apply(mask.points))
             for total, values in zip(sums, (weight * rotated, weight, weight**2)):
                 total += np.bincount(mask.orbit, values, count)
-        return NcsSums(*sums.astype(np.float32))
+        volume, correlation = np.array([(one.volume, one.correlation) for one in self.statistics]).T
+        mean = float(np.average(correlation, weights=volume)) if volume.any() else None
+        copies, weight, weight_square = sums.astype(np.float32)
+        return NcsSums(copies, weight, weight_square, mean)
 
     def measure(self, density: gemmi.FloatGrid, cycle: int) -> None:
         """Refine the operators as in a cycle and find what they are worth, without averaging."""

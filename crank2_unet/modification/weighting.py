@@ -70,6 +70,8 @@ class Weighted:
         measured: the map to look at.
     extrinsic : (n,) complex, the map to modify next, see :func:`combine`.
     trust : what ``sigma_a`` and ``hl`` go by.
+    correlation, free_correlation : of normalised observed and modified amplitudes, of those that the
+        modified map knows and of those held back; None without these.
     """
 
     hl: np.ndarray
@@ -80,6 +82,8 @@ class Weighted:
     filled: np.ndarray
     extrinsic: np.ndarray
     trust: Trust
+    correlation: float
+    free_correlation: float | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,12 @@ class _Pair:
     def take(self, chosen: np.ndarray) -> _Pair:
         return _Pair(self.e_obs[chosen], self.e_calc[chosen], self.noise[chosen],
                      self.direction[chosen], self.centric[chosen])
+
+    @property
+    def correlation(self) -> float:
+        """Of observed and modified amplitudes."""
+        one, two = (e - e.mean() for e in (self.e_obs, self.e_calc))
+        return float(one @ two / max(np.linalg.norm(one) * np.linalg.norm(two), 1e-30))
 
     def variance(self, sigma_a: np.ndarray | float) -> np.ndarray:
         return 1.0 - sigma_a**2 + self.noise
@@ -168,7 +178,9 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
     return Weighted(hl, phi, fom, f_calc, sigma_a,
                     filled=np.where(measured, np.where(r.centric, best, 2 * best - expected),
                                     anchored),
-                    extrinsic=np.where(used, extrinsic, anchored), trust=trust)
+                    extrinsic=np.where(used, extrinsic, anchored), trust=trust,
+                    correlation=even.take(used).correlation,
+                    free_correlation=even.take(held_back).correlation if found else None)
 
 
 def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np.ndarray:

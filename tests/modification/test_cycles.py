@@ -60,6 +60,11 @@ def test_result_is_consistent_and_its_statistics_are_plain_numbers(case):
     assert json.loads(json.dumps([asdict(cycle) for cycle in seen]))
     assert seen[0].solvent_fraction == pytest.approx(float(mask.array.mean()))
     assert seen[1].phase_change < seen[0].phase_change
+    assert 0.3 < seen[1].free_correlation < 1 and 0.3 < seen[1].work_correlation < 1
+    assert 0 < seen[1].agreement_trust <= 1 and 0 < seen[1].phase_trust <= 1
+    assert seen[1].ncs_correlation is None
+    alone = modify_density(data, constant(mask), 1, held_back=0).cycles[0]
+    assert alone.work_correlation is None and alone.agreement_trust == 1
 
 
 def test_the_fall_off_of_the_data_changes_no_phase_and_stays_in_the_result(case):
