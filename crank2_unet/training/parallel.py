@@ -1,31 +1,80 @@
-"""The same work on many crystals, through Dask: the cores of one machine or a cluster."""
+"""The same work on many crystals, through Dask: the cores of one machine or a cluster.
+
+A job is a function call with a name.  Workers keep each result in a file as soon as it is there
+(:class:`Kept`), so that whatever dies, worker, scheduler or this process, only what was under way is
+lost: Dask gives the jobs of a dead worker to another one, and the same command goes on where it was
+stopped.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import dask
 from dask.distributed import Client, LocalCluster, as_completed
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files.output import staged_file, write_json
 
 _log = logging.getLogger(__name__)
+# batch systems by the class of dask-jobqueue that submits to them
+BATCH_SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster"}
+# Of schedulers started here.  A job that kills its worker is tried on two more.  A worker has one job
+# at a time and none in waiting, so that none is blamed for the death of a worker that it never saw.
+_SETTINGS = {"distributed.scheduler.allowed-failures": 2, "distributed.scheduler.worker-saturation": 1.0}
 
 
-def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1,
-            scheduler: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+@dataclass(frozen=True)
+class Kept:
+    """Results in a folder, a JSON file for each job.
+
+    Parameters
+    ----------
+    folder : made if need be; on a file system that all workers see.
+    settings : what a result depends on beside the job's name, as JSON holds it; a result that was made
+        with others does not count.
+    """
+
+    folder: Path
+    settings: dict
+
+    def read(self, name: str) -> dict | None:
+        """The result of a job; None without."""
+        path = self.folder / f"{name}.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return found["result"] if found.get("settings") == self.settings else None
+
+    def write(self, name: str, result: dict) -> dict:
+        """Keep a result, whole or not at all; returns it as it will be read."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name}.json"
+        with staged_file(path) as stage:
+            write_json({"settings": self.settings, "result": result}, stage)
+        return json.loads(path.read_text())["result"]
+
+
+def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1, scheduler: str | None = None,
+            kept: Kept | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """Call a function for each job; a job that fails does not stop the others.
 
     Parameters
     ----------
     function : must be picklable, as its arguments and results.
     jobs : arguments by name.
-    workers : processes on this machine; 0: this process, without Dask.
-    scheduler : address of a Dask scheduler; then ``workers`` is not used.
+    workers : processes on this machine, or jobs of a batch system; 0: this process, without Dask.
+    scheduler : address of a Dask scheduler, whose workers are used, or one of ``BATCH_SYSTEMS``, which
+        is asked for ``workers`` jobs as dask-jobqueue is configured (``~/.config/dask/jobqueue.yaml``).
+    kept : where results, which must be dictionaries, are kept; those that are there are not made
+        again.  Failures are not kept: they are tried again by the next call.
 
     Returns
     -------
@@ -35,9 +84,17 @@ def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1,
     ------
     InputError : no job, or all of them failed.
     """
-    results, failures = {}, {}
-    attempts = _attempts(function, jobs, workers, scheduler)
-    for name, attempt in tqdm(attempts, total=len(jobs), unit="crystal", mininterval=1.0):
+    results = {name: found for name in jobs if kept and (found := kept.read(name)) is not None}
+    missing = {name: arguments for name, arguments in jobs.items() if name not in results}
+    if kept:
+        missing = {name: (kept, name, function, *arguments) for name, arguments in missing.items()}
+        function = _keeping
+    if results:
+        _log.info("%d of %d crystals were done before", len(results), len(jobs))
+    failures = {}
+    attempts = _attempts(function, missing, workers, scheduler) if missing else ()
+    for name, attempt in tqdm(attempts, total=len(jobs), initial=len(results), unit="crystal",
+                              smoothing=0, mininterval=1 if sys.stderr.isatty() else 60):
         try:
             results[name] = attempt()
         except Exception as error:  # whatever it is, the other crystals go on
@@ -48,6 +105,12 @@ def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1,
                          f"{'; '.join(sorted(set(failures.values()))) or 'none'}.")
     return ({name: results[name] for name in jobs if name in results},
             {name: failures[name] for name in jobs if name in failures})
+
+
+def _keeping(kept: Kept, name: str, function: Callable, *arguments) -> dict:
+    """A job in a worker, whose result may be there: of a worker that died before it could send it."""
+    found = kept.read(name)
+    return kept.write(name, function(*arguments)) if found is None else found
 
 
 def _attempts(function: Callable, jobs: dict[str, tuple], workers: int, scheduler: str | None,
@@ -67,11 +130,31 @@ def _attempts(function: Callable, jobs: dict[str, tuple], workers: int, schedule
 
 @contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
-    """A Dask client of a running scheduler or of processes started here."""
-    if scheduler:
-        with Client(scheduler) as client:
+    """A Dask client of a running scheduler, of batch jobs or of processes started here."""
+    if scheduler and scheduler not in BATCH_SYSTEMS:
+        try:
+            client = Client(scheduler)
+        except (OSError, ValueError) as error:
+            raise InputError(f"No Dask scheduler answers at {scheduler} ({error}). Start one with 'dask "
+                             f"scheduler', or give one of {', '.join(BATCH_SYSTEMS)}.") from error
+        with client:
             yield client
-    else:
-        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local:
-            with Client(local) as client:
+        return
+    with dask.config.set(_SETTINGS):
+        with _batch_jobs(scheduler, workers) if scheduler else LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
+            with Client(cluster) as client:
                 yield client
+
+
+def _batch_jobs(system: str, jobs: int):
+    """Workers that a batch system starts; one that it ends is asked for again."""
+    import dask_jobqueue
+
+    try:
+        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[system])()
+    except ValueError as error:
+        raise InputError(f"dask-jobqueue is not configured for {system} ({error}). Write cores, memory, "
+                         "queue and walltime of a job into ~/.config/dask/jobqueue.yaml.") from error
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
+    return cluster
