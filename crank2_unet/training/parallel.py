@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster"}
 # Of schedulers started here.  A job that kills its worker is tried on two more.  A worker has one job
 # at a time and none in waiting, so that none is blamed for the death of a worker that it never saw.
-_SETTINGS = {"distributed.scheduler.allowed-failures": 2, "distributed.scheduler.worker-saturation": 1.0}
+_SETTINGS = {"distributed.scheduler.allowed-failures": 2,
+             "distributed.scheduler.worker-saturation": 1.0}
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
         try:
             client = Client(scheduler)
         except (OSError, ValueError) as error:
-            raise InputError(f"No Dask scheduler answers at {scheduler} ({error}). Start one with 'dask "
-                             f"scheduler', or give one of {', '.join(BATCH_SYSTEMS)}.") from error
+            raise InputError(f"No Dask scheduler answers at {scheduler} ({error}). Start one with "
+                             f"'dask scheduler', or give one of {', '.join(BATCH_SYSTEMS)}.") from error
         with client:
             yield client
         return
@@ -154,7 +155,8 @@ def _batch_jobs(system: str, jobs: int):
     try:
         cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[system])()
     except ValueError as error:
-        raise InputError(f"dask-jobqueue is not configured for {system} ({error}). Write cores, memory, "
-                         "queue and walltime of a job into ~/.config/dask/jobqueue.yaml.") from error
+        raise InputError(f"dask-jobqueue is not configured for {system} ({error}). Write cores, "
+                         "memory, queue and walltime of a job into ~/.config/dask/jobqueue.yaml."
+                         ) from error
     cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
     return cluster

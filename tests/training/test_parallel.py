@@ -84,8 +84,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, done):
     assert done <= len(finished) < 6
     before = {name: len(begun(tmp_path, int(name[1:]))) for name in finished}
     assert subprocess.run(command, capture_output=True).returncode == 0
-    found = {path.stem: json.loads(path.read_text())["result"]["square"] for path in records.glob("*.json")}
-    assert found == {f"n{i}": i**2 for i in range(6)}
+    found = {path.stem: json.loads(path.read_text())["result"] for path in records.glob("*.json")}
+    assert found == {f"n{i}": {"square": i**2} for i in range(6)}
     assert {name: len(begun(tmp_path, int(name[1:]))) for name in finished} == before
 
 
@@ -97,10 +97,12 @@ def test_a_batch_system_runs_the_jobs(tmp_path, monkeypatch):
 
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, lines in {"sbatch": f'cp "$1" {tmp_path}/script.sh\nnohup sh {tmp_path}/script.sh > {tmp_path}/log 2>&1 &\n'
-                                  'echo "Submitted batch job $!"',
-                        "scancel": 'for job in "$@"; do kill $job 2> /dev/null; done; true'}.items():
-        (programs / name).write_text(f"#!/bin/sh\n{lines}\n")
+    lines = {"sbatch": f'cp "$1" {tmp_path}/script.sh\n'
+                       f"nohup sh {tmp_path}/script.sh > {tmp_path}/log 2>&1 &\n"
+                       'echo "Submitted batch job $!"',
+             "scancel": 'for job in "$@"; do kill $job 2> /dev/null; done; true'}
+    for name, text in lines.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
