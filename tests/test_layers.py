@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "crank2_unet"
 # library -> the places that may know it
 HEAVY = {"tensorflow": ["training"], "keras": ["training"], "dask": ["training"], "onnx": ["training"],
-         "onnxruntime": ["network/session.py", "check.py", "training"],
+         "onnxruntime": ["network/runtimes.py", "training"], "openvino": ["network/runtimes.py"],
          "ccp4i2": ["ccp4i2"], "core": ["ccp4i2"], "qtgui": ["ccp4i2"]}
 
 

@@ -158,7 +158,7 @@ def _print_solvent(result: dict) -> None:
               f"+- {quality['uncertainty']:.2f}{quality_caveat(result)}")
     if device:
         print(f"Network:          {result['model']['name']} {result['model']['version']} "
-              f"on {device['used']}")
+              f"on {device['used']} by {device['provider']}")
 
 
 def _engine(result: dict) -> str:

@@ -1,4 +1,4 @@
-"""The trained network: model card, computing device, prediction by ONNX Runtime."""
+"""The trained network: model card, computing device, prediction."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DeviceError, ModelError
+from ..errors import Crank2UnetError, ModelError
 from ..process import usable_cores
 from .model_card import ModelCard
+from .runtimes import RUNTIMES, Predict
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where the network runs: what was asked for and what really started."""
+    """Where the network runs.
+
+    Parameters
+    ----------
+    asked : "auto", "cpu" or "cuda".
+    used : what really started, "cpu" or "cuda".
+    provider : what calculates there: an execution provider of ONNX Runtime, or OpenVINO and its
+        precision.
+    threads : of the CPU.
+    note : why it is not what would have been faster.
+    """
 
     asked: str
     used: str
@@ -29,14 +40,14 @@ class Device:
 class SolventNet:
     """The network, ready to predict on one device; made by :meth:`load`."""
 
-    def __init__(self, card: ModelCard, session, device: Device):
-        self.card, self.device, self._session = card, device, session
+    def __init__(self, card: ModelCard, predict: Predict, device: Device):
+        self.card, self.device, self._predict = card, device, predict
         # windows predicted together: a CPU gains nothing from more, a GPU does
         self.batch = 8 if device.used == "cuda" else 1
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "auto", threads: int | None = None,
-             ) -> SolventNet:
+             runtime: str = "auto") -> SolventNet:
         """Start the network and check that it predicts what its card says.
 
         Parameters
@@ -44,17 +55,33 @@ class SolventNet:
         path : model card; default: the packaged one.
         device : "auto" (CUDA if it really starts, else CPU), "cpu" or "cuda".
         threads : CPU threads; default: the cores that this process may use.
+        runtime : "auto" (on a CPU OpenVINO if it is installed and works, else ONNX Runtime),
+            "openvino" or "onnxruntime".
 
         Raises
         ------
-        ModelError : unusable model files, wrong self-test values, or no ONNX Runtime.
+        ModelError : unusable model files, wrong self-test values, or nothing to run them with.
         DeviceError : "cuda" was asked for and does not start.
         """
-        card = ModelCard.read(path)
-        session, started = _start(card, device, threads or usable_cores())
-        net = cls(card, session, started)
-        net.self_test()
-        return net
+        card, threads = ModelCard.read(path), threads or usable_cores()
+        asked = [one for one in RUNTIMES
+                 if device in ("auto", one.device) and runtime in ("auto", one.name)]
+        ways = [one for one in asked if one.present()] or asked[-1:]
+        note = ""
+        for way in ways:
+            try:
+                predict, provider = way.start(card, threads)
+                net = cls(card, predict, Device(device, way.device, provider, threads, note))
+                net.self_test()
+            except Crank2UnetError as error:
+                if way is ways[-1]:
+                    raise
+                note = str(error)
+                continue
+            if note:
+                _log.warning("%s Instead of it, the network runs by %s.", note, provider)
+            return net
+        raise ModelError(f"There is no runtime {runtime!r} for device {device!r}.")
 
     def logits(self, windows: np.ndarray) -> np.ndarray:
         """Calibrated logits of P(solvent) and of P(the true density is flat here).
@@ -67,7 +94,7 @@ class SolventNet:
         -------
         (n, 2, x, y, z) float32, in the order of ``KINDS``.
         """
-        raw = self._session.run(None, {self._session.get_inputs()[0].name: windows})[0]
+        raw = self._predict(windows)
         scale, offset = (values[:, None, None, None] for values in (self.card.scale, self.card.offset))
         return scale * raw + offset
 
@@ -82,7 +109,7 @@ class SolventNet:
         try:
             got = self_test_values(self.logits, test["seed"], test["shape"])
             worst = float(np.max(np.abs(got - np.array(test["values"]))))
-        except Exception as error:  # ONNX Runtime's own, or shapes that do not go together
+        except Exception as error:  # of a runtime, or shapes that do not go together
             raise ModelError(f"{self.card.onnx} does not predict for the input of its card "
                              f"({str(error).splitlines()[0]}). Install the package again.") from error
         if not worst <= test["tolerance"]:
@@ -96,37 +123,3 @@ def self_test_values(predict, seed: int, shape: list[int]) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     logits = predict(noise[None])[0]
     return np.append(logits.mean(), logits.ravel()[:: logits.size // 5][:5])
-
-
-def _start(card: ModelCard, asked: str, threads: int):
-    """ONNX Runtime session and the device that it really runs on."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(f"ONNX Runtime cannot be imported ({error}). Install it with "
-                         "'pip install onnxruntime', or onnxruntime-gpu for CUDA.") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads  # explicit: its own guess fails under cpusets
-    options.log_severity_level = 4  # a CUDA that does not start is reported below, in one line
-    cuda = "CUDAExecutionProvider"
-    note = ""
-    if asked == "cuda" or (asked == "auto" and cuda in onnxruntime.get_available_providers()):
-        try:
-            # the list of available providers says what was compiled in, not what works here
-            session = onnxruntime.InferenceSession(card.weights, options,
-                                                   [cuda, "CPUExecutionProvider"])
-            if session.get_providers()[0] == cuda:
-                return session, Device(asked, "cuda", cuda, threads)
-            reason = "ONNX Runtime fell back to the CPU"
-        except Exception as error:  # ONNX Runtime raises bare Exception subclasses of its own
-            reason = str(error).splitlines()[0]
-        note = f"CUDA does not start ({reason})"
-        if asked == "cuda":
-            raise DeviceError(f"{note}. Use --device cpu, or see 'crank2-unet check'.")
-        _log.warning("%s: the network runs on the CPU.", note)
-    try:
-        session = onnxruntime.InferenceSession(card.weights, options, ["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        raise ModelError(f"{card.onnx} cannot be used as a network ({str(error).splitlines()[0]}). "
-                         "Install the package again.") from error
-    return session, Device(asked, "cpu", session.get_providers()[0], threads, note)

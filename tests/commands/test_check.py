@@ -138,19 +138,28 @@ def test_cuda_that_does_not_start_is_a_warning(card, monkeypatch):
 @pytest.mark.parametrize("installed, status, words", [
     ({"onnxruntime": "1.32.0"}, "ok", "1.32.0 (onnxruntime)"),
     ({"onnxruntime-gpu": "1.23.2"}, "ok", "1.23.2 (onnxruntime-gpu)"),
-    ({"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.23.2"}, "error",
-     "'pip uninstall onnxruntime onnxruntime-gpu'"),
+    ({"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.23.2"}, "warning",
+     "1.32.0 (onnxruntime) and 1.23.2 (onnxruntime-gpu) overwrite each other"),
+    ({"openvino": "2026.1.0"}, "missing", "for CUDA only"),
     ({}, "error", "pip install onnxruntime"),
 ])
-def test_exactly_one_runtime_must_be_installed(monkeypatch, installed, status, words):
+def test_one_runtime_is_enough(monkeypatch, installed, status, words):
     monkeypatch.setattr(check, "_version", installed.get)
-    assert check._runtime().status == status
-    assert words in check._runtime().detail
+    found = by_name(check._runtimes())
+    assert found["onnxruntime"].status == status and words in found["onnxruntime"].detail
+    assert found["openvino"].status == ("ok" if "openvino" in installed else "missing")
+
+
+def test_two_runtimes_are_compared(card):
+    pytest.importorskip("openvino")
+    line = by_name(check_installation(card))["cpu"]
+    assert line.status == "ok" and line.detail.startswith("OpenVINO ")
+    assert "CPUExecutionProvider" in line.detail and "P differs by at most 0.00" in line.detail
 
 
 def test_missing_package_is_an_error_and_the_network_is_not_started(monkeypatch):
     monkeypatch.setattr(check, "_version", lambda name: None if name == "scipy" else "1.0")
-    monkeypatch.setattr(check, "_runtime", lambda: CheckLine("onnxruntime", "ok", ""))
+    monkeypatch.setattr(check, "_runtimes", lambda: [CheckLine("onnxruntime", "ok", "")])
     for part in ("_network", "_parrot"):
         monkeypatch.setattr(check, part, lambda *_: pytest.fail("started without scipy"))
     lines = check_installation()

@@ -146,6 +146,11 @@ def test_network_that_does_not_fit_its_card_is_refused(copied):
             SolventNet.load(copied, "cpu")
 
 
+@pytest.fixture
+def no_openvino(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+
 class PretendedRuntime:
     """ONNX Runtime that lists CUDA, as onnxruntime-gpu does without a GPU, but runs on the CPU."""
 
@@ -162,6 +167,7 @@ class PretendedRuntime:
         return self._real.InferenceSession(path, options, ["CPUExecutionProvider"])
 
 
+@pytest.mark.usefixtures("no_openvino")
 def test_cuda_that_does_not_start_is_announced_or_an_error(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "onnxruntime", PretendedRuntime())
     net = SolventNet.load(device="auto")
@@ -171,6 +177,7 @@ def test_cuda_that_does_not_start_is_announced_or_an_error(monkeypatch, caplog):
         SolventNet.load(device="cuda")
 
 
+@pytest.mark.usefixtures("no_openvino")
 def test_missing_runtime_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModelError, match="pip install onnxruntime"):
@@ -188,5 +195,69 @@ def test_session_gets_the_threads_asked_for(monkeypatch):
 
     runtime.InferenceSession = session
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
-    SolventNet.load(device="cpu", threads=3)
+    SolventNet.load(device="cpu", threads=3, runtime="onnxruntime")
     assert asked.threads == 3
+
+
+class PretendedOpenVINO:
+    """OpenVINO on a CPU with given abilities; its network gives a constant, or fails."""
+
+    def __init__(self, abilities=(), constant=None):
+        self._abilities, self._constant = abilities, constant
+        self.settings = {}
+
+    def Core(self):
+        return self
+
+    def get_property(self, device, name):
+        assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+        return ["FP32", *self._abilities]
+
+    def read_model(self, weights):
+        return weights
+
+    def compile_model(self, model, device, settings):
+        self.settings = settings
+        if self._constant is None:
+            raise RuntimeError("Exception from src: no such instruction\nand so on")
+        return self
+
+    def create_infer_request(self):
+        return self
+
+    def infer(self, inputs, share_inputs):
+        return [np.full((1, 2, *inputs[0].shape[2:]), self._constant, np.float32)]
+
+
+@pytest.mark.parametrize("constant, reason", [(None, "no such instruction"), (77.0, "off by")])
+def test_openvino_that_does_not_work_is_announced(monkeypatch, caplog, constant, reason):
+    monkeypatch.setitem(sys.modules, "openvino", PretendedOpenVINO(constant=constant))
+    net = SolventNet.load(device="cpu")
+    assert net.device.provider == "CPUExecutionProvider"
+    assert reason in net.device.note and net.device.note in caplog.text
+    assert "the network runs by CPUExecutionProvider" in caplog.text
+    with pytest.raises(ModelError, match=reason):
+        SolventNet.load(device="cpu", runtime="openvino")
+
+
+@pytest.mark.parametrize("abilities, precision, name", [
+    (["BF16", "INT8"], "bf16", "OpenVINO bf16"), (["INT8"], "f32", "OpenVINO fp32")])
+def test_openvino_calculates_in_bfloat16_where_the_cpu_does(monkeypatch, abilities, precision, name):
+    pretended = PretendedOpenVINO(abilities, 0.0)
+    monkeypatch.setitem(sys.modules, "openvino", pretended)
+    monkeypatch.setattr(SolventNet, "self_test", lambda net: None)
+    assert SolventNet.load(device="cpu", threads=3).device.provider == name
+    assert pretended.settings["INFERENCE_PRECISION_HINT"] == precision
+    assert pretended.settings["INFERENCE_NUM_THREADS"] == 3
+    with pytest.raises(ModelError, match="no runtime 'openvino' for device 'cuda'"):
+        SolventNet.load(device="cuda", runtime="openvino")
+
+
+def test_openvino_agrees_with_onnxruntime():
+    pytest.importorskip("openvino")
+    one, other = (SolventNet.load(device="cpu", threads=1, runtime=name)
+                  for name in ("openvino", "onnxruntime"))
+    for shape in ((24, 16, 32), (32, 32, 32)):
+        windows = np.random.default_rng(0).standard_normal(
+            (1, one.card.input.channels, *shape)).astype(np.float32)
+        assert np.abs(one.logits(windows) - other.logits(windows)).max() < 0.1
