@@ -22,6 +22,7 @@ from .expectation import ModifiedMap, modify_map, reliability
 from .ncs import NcsSums
 from .region_weights import RegionWeights
 from .sharpening import Sharpening
+from .shell_statistics import shell_statistics
 from .weighting import Trust, Weighted, combine
 
 Averager = Callable[[gemmi.FloatGrid, int, float], NcsSums]
@@ -86,6 +87,7 @@ class ModificationResult:
     next_coefficients : (n,) complex, the map that a further cycle would modify.
     modified : (n,) complex, what :func:`~.expectation.modify_map` made of the map in the last
         cycle, on the scale of that map: for programs that combine phases themselves.
+    shells : :func:`~.shell_statistics.shell_statistics` of the last cycle.
     """
 
     coefficients: np.ndarray
@@ -97,6 +99,7 @@ class ModificationResult:
     trust: Trust
     next_coefficients: np.ndarray
     modified: np.ndarray
+    shells: list[dict]
 
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
@@ -144,7 +147,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     sharpening = Sharpening.of(data)
     data = sharpening.apply(data)
     main = _Sequence(data, averager)
-    control = _Sequence(data, averager, _some(data, held_back)) if held_back else None
+    unknown = _some(data, held_back)
+    control = _Sequence(data, averager, unknown) if held_back else None
     statistics = []
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
@@ -158,8 +162,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
             progress(statistics[-1])
     filled, further, modified = map(sharpening.undo, (
         weighted.filled, main.map.coefficients, main.modified))
+    shells = shell_statistics(data, weighted.phi, weighted.fom, weighted, free, unknown)
     return ModificationResult(filled, weighted.phi, weighted.fom, weighted.hl, weights, statistics,
-                              weighted.trust, further, modified)
+                              weighted.trust, further, modified, shells)
 
 
 def _some(data: PhasedData, share: float) -> np.ndarray:

@@ -87,7 +87,7 @@ class EmbeddedEngine:
         averager = None if self.ncs_sites is None else _averager(self.ncs_sites, data)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
-        how: dict = {"phases": _judgement_of_phases(data, found.trust.phases)}
+        how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells}
         if self.ncs_sites is not None:
             how["ncs"] = [{"operator": str(operator), **asdict(statistics)} for operator, statistics in
                           (zip(averager.operators, averager.statistics) if averager else ())]

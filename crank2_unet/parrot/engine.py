@@ -39,6 +39,7 @@ from ..files.maps import write_map
 from ..modification.engine import Modified
 from ..modification.region_weights import FixedWeights, RegionWeights, VarianceWeights
 from ..modification.sharpening import Sharpening
+from ..modification.shell_statistics import shell_statistics
 from .carrier import CARRIER_FILTER_RADIUS, carrier_coefficients
 from .log import RunLog, parrot_version
 from .mask_server import ANISOTROPY_OPTION, CLIENT_COMMAND, mask_writer, serving
@@ -281,10 +282,11 @@ class _Job:
                          "%.2f A keep the phases they had.", log.cut_at, r.d_min)
         hl, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
         self.runs.tidy(OUTPUT)
-        _, fom = phi_fom_from_hl(hl, r.allowed_phase)
+        phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
         how = {"path": str(self.engine.path), "version": self.engine.version,
                "patched": self.engine.patched, "masks": way, "ncs_operators": log.operators}
-        return Modified(coefficients, fom, hl, weights, table, {"parrot": how},
+        return Modified(coefficients, fom, hl, weights, table,
+                        {"parrot": how, "shells": shell_statistics(self.data, phi, fom)},
                         {"parrot_log": LOG, "parrot_script": SCRIPT, "parrot_input": INPUT})
 
 
