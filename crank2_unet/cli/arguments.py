@@ -115,8 +115,8 @@ Asks 'crank2-unet mask-server' for the mask of a map; Parrot runs it by itself."
 def _add_phase(commands) -> None:
     parser = _command(commands, "phase", run_phase, "SAD phases from data and known sites", """
 Phases F(+), F(-) or I(+), I(-) with known sites of one anomalous scatterer; occupancies, B factors,
-positions and errors are refined.  Writes phased.mtz (F, SIGF, HLA-HLD, PHIB, FOM), sites.pdb,
-result.json and report.html.""")
+positions and errors are refined, further sites found and wrong ones dropped.  Writes phased.mtz (F,
+SIGF, HLA-HLD, PHIB, FOM), sites.pdb, result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="Friedel mates: F(+), F(-) or I(+), I(-)")
     _add_output(parser)
     parser.add_argument("--sites", required=True, metavar="SITES.pdb",
@@ -131,6 +131,13 @@ result.json and report.html.""")
                         help="both: also phase the other hand of the sites")
     parser.add_argument("--cycles", type=int, default=5, metavar="N",
                         help="of site refinement; default: 5")
+    parser.add_argument("--keep-sites", action="store_true",
+                        help="neither add nor drop sites; default: as the data tell")
+    parser.add_argument("--phases", metavar="DM.mtz",
+                        help="improved phases, of density modification, to find sites by; the phases "
+                             "that are written come from the data and sites alone")
+    parser.add_argument("--colin-phases", default="PHWT,FOM", metavar="PHI,FOM",
+                        help="columns of these; default: PHWT,FOM")
     parser.add_argument("--colin-fpm", metavar="F+,SIGF+,F-,SIGF-", help="columns of amplitudes")
     parser.add_argument("--colin-ipm", metavar="I+,SIGI+,I-,SIGI-", help="columns of intensities")
 

@@ -71,14 +71,26 @@ def run_phase(options) -> None:
     with ProgressLine("phasing") as progress:
         result = phase.run_phase(options.mtzin, options.output, options.sites, scatterer,
                                 options.hand, options.colin_fpm, options.colin_ipm,
-                                options.wavelength, options.cycles, progress)
+                                options.wavelength, options.cycles, progress,
+                                not options.keep_sites, options.phases, options.colin_phases)
     used = result["scatterer"]
     print(f"Scatterer:        {used['element']}, f' = {used['f_prime']:.2f}, "
           f"f'' = {used['f_double_prime']:.2f}")
     for hand in result["phasing"]["hands"]:
         print(f"Figure of merit:  {hand['statistics']['fom']:.3f} "
               f"({hand['hand']} hand, {hand['spacegroup']}, {hand['outputs']['mtz']})")
+        _print_sites(hand["statistics"])
     _print_end(options)
+
+
+def _print_sites(statistics: dict) -> None:
+    """The sites of a hand, and what completion changed."""
+    changes = statistics["completion"] or {"added": [], "dropped": []}
+    print(f"Sites:            {statistics['n_sites']}")
+    for what in ("added", "dropped"):
+        for row in changes[what]:
+            print(f"  {what:15s} {' '.join(f'{x:7.3f}' for x in row['xyz'])}, occupancy "
+                  f"{row['occupancy']:.2f}, B {row['b_iso']:.0f}, {row['height']:.1f} sigma")
 
 
 def run_hand(options) -> None:

@@ -16,7 +16,7 @@ from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..files.coordinates import read_sites
 from ..files.mtz import MtzFile
-from ..files.mtz_input import mates_of, read_anomalous
+from ..files.mtz_input import mates_of, read_anomalous, read_phased
 from ..files.mtz_output import hl_columns, write_mtz
 from ..files.output import staged
 from ..pipeline import Progress
@@ -35,9 +35,11 @@ _HANDED_ON = ("mtz", "sites")  # to density modification
 def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, hands: str = "given",
               colin_fpm: str | None = None, colin_ipm: str | None = None,
               wavelength: float | None = None, cycles: int = 5, progress: Progress | None = None,
-              ) -> dict:
-    """SAD phases from Friedel mates and known sites; writes phased.mtz, sites.pdb, result.json and
-    report.html (with ``_other_hand`` in the names of the second hand), and returns the result.
+              complete: bool = True, phases: str | None = None,
+              colin_phases: str = "PHWT,FOM") -> dict:
+    """SAD phases from Friedel mates and known sites, which are completed; writes phased.mtz, sites.pdb,
+    result.json and report.html (with ``_other_hand`` in the names of the second hand), and returns the
+    result.
 
     Parameters
     ----------
@@ -45,15 +47,22 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
     scatterer : element with f' and f'', or the element's symbol: then f' and f'' are the
         theoretical values at ``wavelength``, by default that of the MTZ file.
     hands : "given" or "both".
+    complete : find further sites and drop wrong ones.
+    phases : MTZ file with improved phases of the given hand, such as dm.mtz, to find sites by.
+    colin_phases : its columns of phase and figure of merit.
     """
+    if phases and (hands == "both" or not complete):
+        raise InputError("Improved phases are to complete the sites of one hand: they are of no use "
+                         "with both hands, or with sites that are kept.")
     clock = Clock()
     with Warnings() as warnings, staged(
-            folder, "phase", [mtzin, sites], ["phased.mtz", "sites.pdb"]) as stage:
+            folder, "phase", [mtzin, sites, phases], ["phased.mtz", "sites.pdb"]) as stage:
         with clock.stage("read"):
             file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
             element = scatterer if isinstance(scatterer, str) else scatterer.element
             structure = read_sites(sites, data.reflections, element)
             scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
+            prior = _improved_phases(phases, colin_phases, data.reflections)
         reports = []
         with clock.stage("phasing"):
             wanted = ("given", "other") if hands == "both" else ("given",)
@@ -64,7 +73,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     turned = Reflections(data.reflections.cell, group, data.reflections.d_min)
                     data = replace(data, reflections=turned)
                 phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
-                    _progress_of_part, progress, number, len(wanted)))
+                    _progress_of_part, progress, number, len(wanted)), complete, prior)
                 _judge(phased, hand)
                 reports.append(_write_hand(stage, file, data.reflections, phased, hand, labels))
         result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
@@ -75,13 +84,35 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
     return result
 
 
+def _improved_phases(path: str | None, columns: str, reflections: Reflections) -> np.ndarray | None:
+    """Hendrickson-Lattman coefficients (n, 4) from phases and figures of merit of another file."""
+    if path is None:
+        return None
+    found = read_phased(path, colin_phifom=columns).data
+    if found.reflections.spacegroup.operations() != reflections.spacegroup.operations():
+        raise InputError(f"{path} has space group {found.reflections.spacegroup.xhm()}, but the data "
+                         f"have {reflections.spacegroup.xhm()}. Give phases of the same hand.")
+    return reflections.spread(found.reflections.hkl, found.hl, 0.0)
+
+
 def _judge(phased: SadResult, hand: str) -> None:
-    """Say if the sites hardly explain the anomalous differences."""
+    """Say what is odd about the sites, and if they hardly explain the anomalous differences."""
+    completion = phased.statistics["completion"]
+    for row in completion["merged"] if completion else ():
+        _log.warning("The sites at %s and %s coincide, by symmetry or directly: they are taken as one.",
+                     _place(row["xyz"]), _place(row["into"]))
+    for row in completion["dropped"] if completion else ():
+        _log.warning("The site at %s is dropped: the data do not support it (%.1f sigma).",
+                     _place(row["xyz"]), row["height"])
     power = phased.statistics["phasing_power"]
     if power < _NO_POWER:
         _log.warning("The phasing power of the %s hand is %.2f, as of sites that do not explain the "
                      "data: wrong sites, another origin, setting or element, or no anomalous signal.",
                      hand, power)
+
+
+def _place(xyz: list[float]) -> str:
+    return "({:.3f}, {:.3f}, {:.3f})".format(*xyz)
 
 
 def _progress_of_part(progress: Progress, number: int, parts: int, done: int, total: int) -> None:

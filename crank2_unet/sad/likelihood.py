@@ -30,9 +30,16 @@ _OF_SITES = ("occupancy", "b_iso", "xyz")
 Values = dict  # of str to np.ndarray: the parameters of a Model
 
 
-def hl_terms(obs: Observed, h: np.ndarray, h2: np.ndarray, t: np.ndarray, w: np.ndarray):
-    """A + iB and C + iD of each reflection; t = variance of F - H, w = 1/V (0: no difference)."""
-    return (2 - obs.centric) * obs.f / t * h + 2j * w * obs.dano * h2, w * h2 ** 2
+def hl_terms(obs: Observed, h: np.ndarray, h2: np.ndarray, t: np.ndarray, w: np.ndarray,
+             prior: np.ndarray | None = None):
+    """A + iB and C + iD of each reflection; t = variance of F - H, w = 1/V (0: no difference).
+
+    ``prior``, (rows, 4) Hendrickson-Lattman coefficients, takes the place of what F and H tell.
+    """
+    ab, cd = 2j * w * obs.dano * h2, w * h2 ** 2
+    if prior is None:
+        return ab + (2 - obs.centric) * obs.f / t * h, cd
+    return ab + prior[:, 0] + 1j * prior[:, 1], cd + prior[:, 2] + 1j * prior[:, 3]
 
 
 def _integrate(ab: np.ndarray, cd: np.ndarray):
@@ -46,7 +53,8 @@ def _integrate(ab: np.ndarray, cd: np.ndarray):
             moments[:, 2] + 1j * moments[:, 3])
 
 
-def likelihood(obs: Observed, h: np.ndarray, h2: np.ndarray, t: np.ndarray, v: np.ndarray):
+def likelihood(obs: Observed, h: np.ndarray, h2: np.ndarray, t: np.ndarray, v: np.ndarray,
+               prior: np.ndarray | None = None):
     """Log-likelihood of DANO given F, the phase integrated out, and its derivatives.
 
     F is large where H is, but what F alone says of the sites is not used: anisotropy and
@@ -57,18 +65,22 @@ def likelihood(obs: Observed, h: np.ndarray, h2: np.ndarray, t: np.ndarray, v: n
     obs : acentric reflections with both mates only.
     h, h2 : (rows,) complex, H and H" on the scale of the data.
     t, v : (rows,) variances of F - H and of DANO.
+    prior : see :func:`hl_terms`; then H does not matter.
 
     Returns
     -------
     total, and derivatives by h, h2 (complex: d/dRe + i d/dIm) and v, each (rows,).
     """
-    log_z, e1, e2 = _integrate(*hl_terms(obs, h, h2, t, 1 / v))
-    size = np.maximum(np.abs(h), 1e-30)
-    x = 2 * obs.f / t * size
-    i0 = i0e(x)
+    log_z, e1, e2 = _integrate(*hl_terms(obs, h, h2, t, 1 / v, prior))
     misfit = obs.dano ** 2 / 2 + np.abs(h2) ** 2
-    total = np.sum(log_z - np.log(i0) - x - misfit / v - np.log(v) / 2)
-    by_h = 2 * obs.f / t * (e1 - i1e(x) / i0 * h / size)
+    total = np.sum(log_z - misfit / v - np.log(v) / 2)
+    by_h = np.zeros_like(h)
+    if prior is None:
+        size = np.maximum(np.abs(h), 1e-30)
+        x = 2 * obs.f / t * size
+        i0 = i0e(x)
+        total -= np.sum(np.log(i0) + x)
+        by_h = 2 * obs.f / t * (e1 - i1e(x) / i0 * h / size)
     by_h2 = 2 / v * (-1j * obs.dano * e1 + np.conj(h2) * e2 - h2)
     by_w = (np.conj(2j * obs.dano * h2) * e1 + np.conj(h2 ** 2) * e2).real - misfit
     return total, by_h, by_h2, -by_w / v ** 2 - 0.5 / v
@@ -80,17 +92,24 @@ class Model:
     Parameters of the fit are a dict of arrays: ``log_scale`` and ``b`` (of the sites against the
     data), ``log_sigma`` (factor of the uncertainties of DANO), ``log_v`` (one a bin: log variance of
     DANO beyond measurement, per unit epsilon) and, one a site, ``occupancy``, ``b_iso``, ``xyz``
-    (fractional).  Two more are not fitted: ``log_ratio`` (f'' against its given value) is what the
-    restraints make of scale and occupancies, ``s`` (one a bin: variance of F - H per unit epsilon)
-    the mean of F^2 less that of |H|^2.
+    (fractional).  Three more are not fitted: ``reference`` (positions that the sites are held to),
+    ``log_ratio`` (f'' against its given value), which is what the restraints make of scale and
+    occupancies, and ``s`` (one a bin: variance of F - H per unit epsilon), the mean of F^2 less that
+    of |H|^2.
+
+    Parameters
+    ----------
+    observed, cell, spacegroup, scatterer : of the data.
+    prior : (rows, 4) Hendrickson-Lattman coefficients of phases known otherwise, which then stand in
+        for what F and H tell.
     """
 
-    def __init__(self, observed: Observed, sites: gemmi.Structure, spacegroup: gemmi.SpaceGroup,
-                 scatterer: Scatterer):
-        self.obs, self.f_double_prime = observed, scatterer.f_double_prime
-        self.restraints = Restraints(
-            *wilson_scale(observed, sites.cell, spacegroup), scatterer, _positions(sites),
-            np.array(sites.cell.parameters[:3]))
+    def __init__(self, observed: Observed, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup,
+                 scatterer: Scatterer, prior: np.ndarray | None = None):
+        self.obs, self.cell, self.spacegroup, self.prior = observed, cell, spacegroup, prior
+        self.f_double_prime = scatterer.f_double_prime
+        axes = np.array(cell.parameters[:3])
+        self.restraints = Restraints(*wilson_scale(observed, cell, spacegroup), scatterer, axes)
         self.form_factor = scatterer.form_factor(observed.inverse_d_squared)
         self.operations = [(np.array(op.rot) / op.DEN, np.array(op.tran) / op.DEN)
                            for op in spacegroup.operations().sym_ops]
@@ -99,7 +118,7 @@ class Model:
         self.quarter = observed.inverse_d_squared / 4
         self.units: dict[str, float | np.ndarray] = {
             name: unit for name, (unit, _, _) in _LIMITS.items()}
-        self.units["xyz"] = 0.1 / np.array(sites.cell.parameters[:3])  # 0.1 Angstrom
+        self.units["xyz"] = 0.1 / axes  # 0.1 Angstrom
 
     def start(self, sites: gemmi.Structure) -> Values:
         """Parameters before any fit: sites as given, scaled to explain half the signal."""
@@ -108,7 +127,8 @@ class Model:
         b_iso = np.array([atom.b_iso for atom in atoms])
         values = {"occupancy": np.array([atom.occ / largest for atom in atoms]),
                   "b_iso": np.clip(b_iso - b_iso.mean() + self.restraints.b, 1.0, 300.0),
-                  "xyz": _positions(sites)}
+                  "xyz": _positions(sites), "reference": _positions(sites),
+                  "given": np.arange(len(atoms))}
         obs = self.obs
         h2 = self.f_double_prime * np.abs(self.partials(values) @ values["occupancy"])
         square, noise, expected = (bin_means(x ** 2 / obs.epsilon, obs.bins)
@@ -161,7 +181,7 @@ class Model:
         to_h, to_h2 = self.factors(values)
         t, measured, extra = self.variances(values)
         total, by_h, by_h2, by_v = likelihood(self.obs, to_h * base, to_h2 * base, t,
-                                              measured + extra)
+                                              measured + extra, self.prior)
         by_base = to_h * by_h + to_h2 * by_h2
         along = (np.conj(base) * by_base).real
         gradient = {

@@ -27,7 +27,7 @@ its uncertainty, large near an edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Callable
 
 import gemmi
@@ -39,6 +39,8 @@ from ..crystal.observations import AnomalousData
 from ..crystal.phases import phi_fom_from_hl, to_complex
 from ..crystal.reflections import Reflections, enantiomorph
 from ..errors import InputError
+from .completion import Changes, describe, merged, threshold
+from .completion import complete as complete_sites
 from .friedel import Observed, bin_means, mean_amplitude
 from .likelihood import Model, Values, hl_terms
 from .scatterer import Scatterer
@@ -72,7 +74,8 @@ class SadResult:
 
 
 def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
-              cycles: int = 5, progress: Callable[[int, int], None] | None = None) -> SadResult:
+              cycles: int = 5, progress: Callable[[int, int], None] | None = None,
+              complete: bool = True, phases: np.ndarray | None = None) -> SadResult:
     """Phase anomalous data with known sites of the anomalous scatterer.
 
     Parameters
@@ -84,6 +87,10 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
     cycles : of the refinement of occupancies, B factors and positions of the sites.  0 keeps the
         sites and fits only scales and errors.
     progress : called with (cycles done, cycles) after each cycle.
+    complete : see :mod:`crank2_unet.sad.completion`; else the sites stay those that are given.
+    phases : (n, 4) Hendrickson-Lattman coefficients of improved phases, such as those of density
+        modification.  They serve to find and refine the sites only: the phases that are returned are
+        computed anew from the data, so that they can be improved again without counting anything twice.
 
     Returns
     -------
@@ -92,8 +99,10 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
     f_double_prime (fitted), sigma_scale (factor of the uncertainties of DANO), map_skewness (of the
     m|F| map; clearly larger in the right hand), absolute (what the scale rests on: wilson_b in
     Angstrom^2; occupancy, root mean square on the absolute scale; share of the sites in the mean of
-    F^2; f_double_prime_given and its relative uncertainty), sites (occupancy, b_iso) and bins (d_max,
-    d_min, n, fom, rms_dano, rms_calculated, rms_error, phasing_power).
+    F^2; f_double_prime_given and its relative uncertainty), f_double_prime_comment, sites
+    (:func:`~.completion.describe`), completion (:class:`~.completion.Changes`, the threshold, and
+    whether phases were given; None without completion) and bins (d_max, d_min, n, fom, rms_dano,
+    rms_calculated, rms_error, phasing_power).
 
     Raises
     ------
@@ -106,14 +115,32 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
         raise InputError("The sites hold no atom of positive occupancy: give the coordinates of "
                          "the anomalous scatterers.")
     observed = Observed.of(data)
-    spacegroup = data.reflections.spacegroup
-    model = Model(observed.select(observed.paired), sites, spacegroup, scatterer)
-    values = model.fit(model.start(sites), sites_too=False)
+    r = data.reflections
+
+    def model_of(obs: Observed, prior: np.ndarray | None = None) -> Model:
+        return Model(obs, r.cell, r.spacegroup, scatterer, None if prior is None else prior[obs.place])
+
+    paired = observed.select(observed.paired)
+    model, changes = model_of(paired, phases), Changes()
+    values = model.start(sites)
+    if complete:
+        values = merged(model, values, changes)
+    values = model.fit(values, sites_too=False)
     for cycle in range(cycles):
         values = model.fit(values, sites_too=True)
         if progress:
             progress(cycle + 1, cycles)
-    return _result(data, sites, Model(observed, sites, spacegroup, scatterer), values)
+    if complete:
+        values, changes = complete_sites(model, values, r, changes)
+    if phases is not None:  # known to the sites from now on only
+        model = model_of(paired)
+        values = model.fit(model.fit(values, sites_too=False), sites_too=True)
+    result = _result(data, sites, model_of(observed), values)
+    result.statistics.update(
+        sites=describe(model, values),
+        completion={**asdict(changes), "threshold": threshold(model), "phases": phases is not None}
+        if complete else None)
+    return result
 
 
 def _result(data: AnomalousData, sites: gemmi.Structure, model: Model, values: Values) -> SadResult:
@@ -151,14 +178,12 @@ def _statistics(model: Model, values: Values, fom: np.ndarray, h2: np.ndarray,
     bins = [dict(zip(columns, row)) for row in zip(*columns.values())]
     for row in bins:
         row["phasing_power"] = row["rms_calculated"] / row["rms_error"]
-    largest = values["occupancy"].max()
     return {
         "n_sites": len(values["occupancy"]), "n_pairs": int(pair.sum()), "fom": float(fom.mean()),
         "phasing_power": float(np.sqrt((2 * np.abs(h2[pair]) ** 2 / error[pair]).mean())),
         "f_double_prime": float(model.f_double_prime * np.exp(values["log_ratio"][0])),
+        "f_double_prime_comment": model.restraints.comment(values),
         "sigma_scale": float(np.exp(values["log_sigma"][0])),
-        "sites": [{"occupancy": float(o / largest), "b_iso": float(b)}
-                  for o, b in zip(values["occupancy"], values["b_iso"])],
         "bins": bins}
 
 
@@ -184,12 +209,24 @@ def _map_skewness(reflections: Reflections, coefficients: np.ndarray) -> float:
 
 
 def _with_values(sites: gemmi.Structure, values: Values) -> gemmi.Structure:
-    """The sites with refined occupancies (largest 1), B factors and positions."""
+    """The sites with refined occupancies (largest 1), B factors and positions, and new ones."""
+    atoms = [site.atom.clone() for site in sites[0].all()]
     out = sites.clone()
+    chain = gemmi.Chain("S")
     occupancy = values["occupancy"] / values["occupancy"].max()
-    for site, q, b, x in zip(out[0].all(), occupancy, values["b_iso"], values["xyz"]):
-        site.atom.occ, site.atom.b_iso = float(q), float(b)
-        site.atom.pos = out.cell.orthogonalize(gemmi.Fractional(*x))
+    for i, (number, q, b, x) in enumerate(zip(values["given"], occupancy, values["b_iso"],
+                                              values["xyz"]), 1):
+        atom = atoms[max(number, 0)]
+        atom.occ, atom.b_iso = float(q), float(b)
+        atom.pos = out.cell.orthogonalize(gemmi.Fractional(*x))
+        residue = gemmi.Residue()
+        residue.name, residue.seqid, residue.het_flag = "SUB", gemmi.SeqId(str(i)), "H"
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    model = gemmi.Model(1)
+    model.add_chain(chain)
+    del out[0]
+    out.add_model(model)
     return out
 
 

@@ -43,14 +43,15 @@ def test_wilson_scale_is_that_of_the_atoms(symbol, cell):
 
 def restraints(uncertainty=0.1, element="Se"):
     return Restraints(1.0, 20.0, replace(SELENIUM, uncertainty=uncertainty, element=element),
-                      np.full((2, 3), 0.2), np.array([30.0, 40.0, 50.0]))
+                      np.array([30.0, 40.0, 50.0]))
 
 
 def parameters(occupancy):
     """Two sites that scatter f'' times ``occupancy`` on the scale of :func:`restraints`."""
     return {"occupancy": np.array([1.0, 1.0]), "log_scale": np.array([1.0 + np.log(occupancy)]),
             "log_ratio": np.zeros(1), "log_sigma": np.array([0.2]), "b": np.array([4.0]),
-            "b_iso": np.array([15.0, 30.0]), "xyz": np.array([[0.2, 0.21, 0.2], [0.19, 0.2, 0.2]])}
+            "b_iso": np.array([15.0, 30.0]), "xyz": np.array([[0.2, 0.21, 0.2], [0.19, 0.2, 0.2]]),
+            "reference": np.full((2, 3), 0.2)}
 
 
 def test_wide_f_double_prime_explains_what_occupancies_cannot():

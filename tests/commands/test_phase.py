@@ -1,0 +1,58 @@
+"""Sites that the command 'phase' adds and drops: in files, in the result and in print."""
+
+import json
+from pathlib import Path
+
+import gemmi
+import pytest
+
+from crank2_unet.cli.main import main
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = ["phase", str(EXAMPLES / "example.mtz"), "--element", "Se", "--cycles", "1"]
+
+
+def positions(path) -> list[gemmi.Position]:
+    return [site.atom.pos for site in gemmi.read_structure(str(path))[0].all()]
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """The sites of the example: one removed, a wrong one put in."""
+    structure = gemmi.read_structure(str(EXAMPLES / "sites.pdb"))
+    _, removed, *_ = [site.atom for site in structure[0].all()]
+    removed.pos = structure.cell.orthogonalize(gemmi.Fractional(0.43, 0.11, 0.29))
+    path = tmp_path_factory.mktemp("sites") / "changed.pdb"
+    path.write_text(structure.make_pdb_string())
+    return path
+
+
+def test_a_wrong_site_goes_and_a_missing_one_comes(changed, tmp_path, capsys):
+    assert main([*EXAMPLE, "--sites", str(changed), "-o", str(tmp_path)]) == 0
+    phasing = json.loads((tmp_path / "result.json").read_text())["phasing"]
+    completion = phasing["completion"]
+    assert len(completion["added"]) == len(completion["dropped"]) == 1
+    assert completion["added"][0]["height"] > completion["threshold"]
+    found, true = positions(tmp_path / "sites.pdb"), positions(EXAMPLES / "sites.pdb")
+    assert len(found) == len(true) == phasing["n_sites"] == len(phasing["sites"])
+    structure = gemmi.read_structure(str(EXAMPLES / "sites.pdb"))
+    missing = structure.cell.find_nearest_image(true[1], found[-1], gemmi.Asu.Any)
+    assert missing.dist() < 0.8
+    said = capsys.readouterr()
+    assert "added" in said.out and "dropped" in said.out
+    assert "the data do not support it" in said.err
+
+
+def test_sites_can_be_kept(changed, tmp_path):
+    assert main([*EXAMPLE, "--sites", str(changed), "-o", str(tmp_path), "--keep-sites"]) == 0
+    phasing = json.loads((tmp_path / "result.json").read_text())["phasing"]
+    assert phasing["completion"] is None
+    assert len(positions(tmp_path / "sites.pdb")) == len(positions(changed))
+
+
+def test_improved_phases_are_of_one_hand(changed, tmp_path, capsys):
+    more = ["--sites", str(changed), "-o", str(tmp_path), "--phases", str(EXAMPLES / "example.mtz")]
+    assert main([*EXAMPLE, *more, "--hand", "both"]) == 1
+    assert "both hands" in capsys.readouterr().err
+    assert main([*EXAMPLE, *more]) == 1  # a file without them
+    assert "PHWT" in capsys.readouterr().err
