@@ -23,7 +23,7 @@ def symmetric_noise(grid: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.Fl
 
 
 def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6,
-                   both_hands: bool = False) -> Path:
+                   both_hands: bool = False, split: str = "train") -> Path:
     """Density that varies in a blob of protein, with one map for each level of added noise.
 
     The wrong hand, if wanted, is the noise alone.
@@ -42,7 +42,7 @@ def write_prepared(folder: Path, code: str, noises=(1.0,), d_min: float = 2.6,
              "other_coefficients": structure_factors(symmetric_noise(truth, rng), reflections)}
     residues = round((1 - SOLVENT) * CELL.volume / 4 / 1.23 / 112.5)
     path = folder / f"{code}_0.npz"
-    np.savez(path, code=code, variant=0, cell=np.array(CELL.parameters), d_min=d_min,
+    np.savez(path, code=code, split=split, variant=0, cell=np.array(CELL.parameters), d_min=d_min,
              spacegroup="P 21 21 21", f=f, sigf=0.1 * f, hl=np.zeros((len(f), 4)),
              coefficients=np.array(maps, np.complex64), map_cycle=np.arange(len(maps)),
              phase_error=45.0 + 15.0 * np.array(noises), map_cc=1 / (1 + np.array(noises)),

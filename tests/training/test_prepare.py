@@ -14,11 +14,9 @@ from crank2_unet.crystal.grids import density_map, empty_grid, like, structure_f
 from crank2_unet.crystal.masks import cut_at_fraction, model_mask
 from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
-from crank2_unet.network.inputs import InputSpec
 from crank2_unet.sad.phasing import other_hand
 from crank2_unet.training.preparation.prepare import enantiomorphic_factors, prepare, prepare_structure
 from crank2_unet.training.preparation.prepared import PreparedStructure
-from crank2_unet.training.preparation.sampling import WindowSource
 
 
 def test_arrays_describe_the_crystal(collection):
@@ -110,24 +108,17 @@ def test_prepare_resumes_skips_and_reports(collection):
     assert (out / "aaaa_0.npz").stat().st_mtime_ns == before
 
 
+def test_structures_moved_to_another_split_are_refused(collection):
+    (collection / "out").mkdir()
+    (collection / "out" / "cccc_0.npz").touch()  # of split excluded
+    with pytest.raises(InputError, match='not of split "train", such as cccc_0.npz'):
+        prepare(collection / "index.csv", collection, collection / "out")
+
+
 @pytest.mark.parametrize("split", ["excluded", "validation"])
 def test_split_that_must_not_or_cannot_be_used(collection, split):
     with pytest.raises(InputError, match=split):
         prepare(collection / "index.csv", collection, collection / "out", split=split)
-
-
-def test_windows_show_a_map_beside_the_truth(tmp_path):
-    """Where the map is the true one, so are the windows."""
-    write_prepared(tmp_path, "aaaa", noises=(0.0,))
-    x, y = WindowSource(tmp_path, InputSpec(), 16, seed=3).batch(0, 8)
-    assert x.shape == (8, 16, 16, 16, 2) and y.shape == (8, 16, 16, 16, 3)
-    assert x.dtype == y.dtype == np.float32
-    # amplitudes beyond rounding are those of the map
-    assert np.corrcoef(x[..., 0].ravel(), y[..., 2].ravel())[0, 1] > 0.99
-    for kind in (0, 1):
-        assert set(np.unique(y[..., kind])) == {0, 1}
-        # the toy's density varies in the protein only
-        assert y[..., 2][y[..., kind] == 0].std() > 2 * y[..., 2][y[..., kind] == 1].std()
 
 
 def test_flat_mask_leaves_ordered_water_out(tmp_path):
@@ -149,10 +140,10 @@ def test_flat_mask_leaves_ordered_water_out(tmp_path):
     assert flat.array.flat[calm] == truth.flat[calm] == 1 and wetter.flat.array.flat[calm] == 0
 
 
-def test_files_without_true_phases_are_refused(tmp_path):
+def test_files_without_their_split_are_refused(tmp_path):
     path = write_prepared(tmp_path, "aaaa")
     with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files if name != "phi_true"}
+        arrays = {name: file[name] for name in file.files if name != "split"}
     np.savez(path, **arrays)
     with pytest.raises(InputError, match="too old"):
         PreparedStructure.read(path)

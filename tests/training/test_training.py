@@ -1,7 +1,10 @@
 """Training of the network, its checkpoint and its ONNX file, on toy windows."""
 
 import dataclasses
-from functools import partial
+import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,28 +12,23 @@ import pytest
 from crank2_unet.errors import InputError, ProgramError
 from crank2_unet.network.inputs import InputSpec
 from crank2_unet.training.fitting.export import compare, to_onnx
-from crank2_unet.training.fitting.prefetch import prefetched
+from crank2_unet.training.fitting.settings import TrainConfig, learning_rate
+from crank2_unet.training.fitting.speed import Pace, matrix_peak, training_flops
 from crank2_unet.training.fitting.start import load_onnx_weights
-from crank2_unet.training.fitting.train import (
-    TrainConfig,
-    Trainer,
-    learning_rate,
-    load_network,
-    scores,
-    train,
-    window_logits,
-)
+from crank2_unet.training.fitting.train import train
+from crank2_unet.training.fitting.trainer import Trainer, load_network, scores, window_logits
 from crank2_unet.training.fitting.unet import build_unet
 
 
 class Spheres:
-    """Windows of noise, stronger inside a sphere of protein; like WindowSource.
+    """Windows of noise, stronger inside a sphere of protein; like Windows.
 
     All of the solvent is flat.  The "true density" is the noise in protein and -1 in solvent.
     """
 
-    def __init__(self, folder, spec, size, seed):
+    def __init__(self, spec, size, seed):
         self.spec, self.size, self.seed = spec, size, seed
+        self.provenance = {"digest": seed, "windows": 7}
 
     def batch(self, step, batch_size):
         rng = np.random.default_rng((self.seed, step))
@@ -51,11 +49,19 @@ class FailingSpheres(Spheres):
         return super().batch(step, batch_size)
 
 
+def spheres(config, kind=Spheres):
+    return (kind(config.input, config.window, config.seed), Spheres(config.input, config.window, 0))
+
+
+def failing_spheres(config):
+    return spheres(config, FailingSpheres)
+
+
 @pytest.fixture
 def config(tmp_path):
     return TrainConfig("train", "validation", str(tmp_path), InputSpec(deviation_radius=0.0),
                        steps=6, window=16, filters=2, batch_size=4, rate=2e-3, report_every=3,
-                       validation_windows=4, ahead=0, deterministic=True)
+                       validation_windows=4, deterministic=True)
 
 
 def randomise(model):
@@ -136,9 +142,9 @@ def test_onnx_file_suits_old_runtimes(tmp_path):
 
 def test_network_learns_spheres(config):
     checkpoint = train(dataclasses.replace(config, steps=180, filters=4, rate=1e-2, report_every=60),
-                       make_source=Spheres)
+                       sources=spheres)
     model, _ = load_network(checkpoint)
-    x, y = Spheres("", config.input, 16, 99).batch(0, 8)
+    x, y = Spheres(config.input, 16, 99).batch(0, 8)
     for kind in (0, 1):
         learnt = scores(window_logits(model, x)[..., kind], y[..., kind])
         assert learnt["mcc"] > 0.75 and learnt["loss"] < 0.35
@@ -150,28 +156,94 @@ def test_network_learns_spheres(config):
     assert (checkpoint.parent / "log.png").stat().st_size > 1000
 
 
+def assert_same_run(one, other):
+    """All that is in two checkpoints but for times and folders."""
+    with np.load(one) as a, np.load(other) as b:
+        assert set(a.files) == set(b.files)
+        for name in set(a.files) - {"config", "minutes", "rows"}:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+        rows = [[{name: value for name, value in row.items() if name in
+                  ("step", "rate", "loss", "accuracy", "validation_loss", "validation_flat_mcc")}
+                 for row in json.loads(str(file["rows"]))] for file in (a, b)]
+    assert rows[0] == rows[1] and [row["step"] for row in rows[0]] == [3, 6]
+
+
 def test_resumed_training_equals_an_uninterrupted_one(config, tmp_path):
-    whole = train(dataclasses.replace(config, output=str(tmp_path / "whole")), make_source=Spheres)
+    whole = train(dataclasses.replace(config, output=str(tmp_path / "whole")), sources=spheres)
     broken = dataclasses.replace(config, output=str(tmp_path / "broken"))
     with pytest.raises(ProgramError, match="made to fail"):
-        train(broken, make_source=FailingSpheres)
+        train(broken, sources=failing_spheres)
     with np.load(tmp_path / "broken" / "checkpoint.npz") as file:
         assert file["step"] == 3
-    resumed = train(broken, resume=True, make_source=Spheres)
-    with np.load(whole) as a, np.load(resumed) as b:
-        assert set(a.files) == set(b.files)
-        for name in set(a.files) - {"config", "minutes"}:
-            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    assert_same_run(whole, train(broken, resume=True, sources=spheres))
+    assert len(json.loads((tmp_path / "broken" / "data.json").read_text())) == 1
 
 
-def test_other_process_gives_the_same_batches_and_reports_its_failure(config):
-    source = partial(FailingSpheres, "train", config.input, 16, 5)
-    with prefetched(source, 2, 3, ahead=2) as next_batch:
-        for step in (2, 3):
-            for got, expected in zip(next_batch(), source().batch(step, 3)):
-                np.testing.assert_array_equal(got, expected)
-        with pytest.raises(ProgramError, match="exit code 1"):
-            next_batch()
+KILLED = """
+import os, sys
+sys.path[:0] = [{tests!r}]
+import test_training
+from crank2_unet.files import output
+from crank2_unet.training.fitting.settings import TrainConfig
+from crank2_unet.training.fitting.train import train
+
+class Deadly(test_training.Spheres):
+    def batch(self, step, batch_size):
+        if step == {step}:
+            os.kill(os.getpid(), 9)
+        return super().batch(step, batch_size)
+
+def sources(config):
+    return test_training.spheres(config, Deadly)
+
+replace, calls = output.os.replace, []
+def deadly_replace(*arguments):
+    calls.append(arguments)
+    if len(calls) == {call}:
+        os.kill(os.getpid(), 9)
+    return replace(*arguments)
+output.os.replace = deadly_replace
+train(TrainConfig.from_json({config!r}), {resume}, sources)
+"""
+
+
+@pytest.mark.slow
+def test_training_can_be_killed_at_any_point(config, tmp_path):
+    """While it learns, and while it writes a checkpoint."""
+    whole = train(dataclasses.replace(config, output=str(tmp_path / "whole")), sources=spheres)
+    broken = dataclasses.replace(config, output=str(tmp_path / "broken"))
+
+    def killed(step, call, resume):
+        script = KILLED.format(tests=os.path.dirname(__file__), config=broken.to_json(), step=step,
+                               call=call, resume=resume)
+        assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    killed(step=4, call=0, resume=False)
+    killed(step=99, call=1, resume=True)  # the second checkpoint is not yet in its place
+    with np.load(tmp_path / "broken" / "checkpoint.npz") as file:
+        assert file["step"] == 3
+    assert_same_run(whole, train(broken, resume=True, sources=spheres))
+
+
+def test_data_that_change_are_noted(config, caplog):
+    with pytest.raises(ProgramError):
+        train(config, sources=failing_spheres)
+    path = train(dataclasses.replace(config, seed=2), resume=True, sources=spheres)
+    entries = json.loads((path.parent / "data.json").read_text())
+    assert [(entry["from_step"], entry["digest"]) for entry in entries] == [(0, 1), (3, 2)]
+    assert "no uninterrupted training" in caplog.text
+
+
+def test_pace_is_measured(config):
+    """The paper's network needs 65 GFLOP for each window, by the profiler."""
+    assert training_flops(build_unet(), 48) == pytest.approx(65e9, rel=0.01)
+    assert matrix_peak("float32") > 1e8
+    pace = Pace(flops=1e6, peak=1e12)
+    x, y = Spheres(config.input, 16, 1).batch(0, 2)
+    assert pace.reading(lambda a: a, 3) == 3
+    assert pace.learning(lambda a, b: float((a ** 2).sum() + b.sum()), x, y) > 0
+    rates = pace.rates()
+    assert rates["windows_per_s"] <= rates["learnt_per_s"]
+    assert "windows/s" in pace.render(rates)
 
 
 def test_learning_rate_rises_falls_and_ends_at_zero(config):
@@ -198,7 +270,7 @@ def test_scores():
 
 def test_training_stops_at_a_loss_that_is_not_finite(config):
     trainer = Trainer(config)
-    x, y = Spheres("train", config.input, 16, 1).batch(0, 2)
+    x, y = Spheres(config.input, 16, 1).batch(0, 2)
     with pytest.raises(InputError, match="The loss is nan at step 0"):
         trainer.learn(np.full_like(x, np.nan), y)
 
@@ -218,7 +290,7 @@ def test_bfloat16_refuses_windows_with_wrong_gradients(config):
 
 
 def test_bfloat16_learns_as_single_precision_does(config):
-    x, y = Spheres("train", config.input, 24, 1).batch(0, 2)
+    x, y = Spheres(config.input, 24, 1).batch(0, 2)
     losses = []
     for precision in ("float32", "mixed_bfloat16"):
         trainer = Trainer(dataclasses.replace(config, precision=precision, window=24, rate=1e-2))
@@ -232,9 +304,9 @@ def test_bfloat16_learns_as_single_precision_does(config):
 def test_existing_training_is_not_overwritten(config, tmp_path):
     (tmp_path / "checkpoint.npz").touch()
     with pytest.raises(InputError, match="exists"):
-        train(config, make_source=Spheres)
+        train(config, sources=spheres)
 
 
 def test_nothing_to_resume(config):
     with pytest.raises(InputError, match="nothing to resume"):
-        train(config, resume=True, make_source=Spheres)
+        train(config, resume=True, sources=spheres)

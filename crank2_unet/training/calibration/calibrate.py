@@ -89,7 +89,7 @@ def make_card(checkpoint: str | Path, prepared: str | Path, out: str | Path, ver
     ModelError : the network tells solvent from protein no better than chance.
     """
     from ..fitting.export import to_onnx
-    from ..fitting.train import load_network
+    from ..fitting.trainer import load_network
 
     model, config = load_network(checkpoint)
     with np.load(checkpoint) as file:

@@ -114,7 +114,7 @@ def compare(model: keras.Model, path: str | Path, seed: int = 0) -> float:
     """Largest difference, in logits, of network and ONNX file on two random shapes of windows."""
     import onnxruntime
 
-    from .train import window_logits
+    from .trainer import window_logits
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(seed)

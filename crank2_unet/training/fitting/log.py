@@ -8,13 +8,6 @@ from pathlib import Path
 Row = dict[str, float]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Rows of a table written by :func:`write_rows`."""
-    with open(path, newline="") as file:
-        return [{name: float(value) for name, value in row.items()} | {"step": int(row["step"])}
-                for row in csv.DictReader(file)]
-
-
 def write_rows(rows: list[Row], path: Path) -> None:
     """Write a table; all rows have the names of the first."""
     with open(path, "w", newline="") as file:

@@ -1,9 +1,11 @@
 """Training of the network: one script from prepared structures to a checkpoint.
 
-    python -m crank2_unet.training.fitting.train prepared/train prepared/validation run1 --minutes 120
+    crank2-unet model train prepared/train prepared/validation run1 --minutes 120
 
-leaves in ``run1`` the checkpoint (``checkpoint.npz``), the log (``log.csv``) and its picture
-(``log.png``), renewed at each validation.  ``--resume`` continues from the checkpoint.
+cuts the windows that are missing (``prepared/*/windows``) and leaves in ``run1`` the checkpoint
+(``checkpoint.npz``), the log (``log.csv``) and its picture (``log.png``), renewed at each validation,
+and the list of what was learnt from (``data.json``).  ``--resume`` continues from the checkpoint,
+whenever and however the training ended.
 """
 
 from __future__ import annotations
@@ -12,274 +14,100 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
+import sys
 import time
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from contextlib import closing
+from math import ceil, nan
 from pathlib import Path
-from typing import Callable
 
-import numpy as np
+from numpy import ndarray
 from tqdm import tqdm
 
 from ...errors import InputError
-from ...network.inputs import InputSpec
+from ...files.output import staged_file
 from ...network.model_card import ModelCard
-from ..evaluation.metrics import Confusion
-from ..preparation.sampling import WindowSource
-from .log import plot, read_rows, write_rows
-from .prefetch import prefetched
+from ..preparation.sampling import Batch, Windows, read_ahead
+from ..preparation.windows import WindowSettings, cut_windows
+from .log import plot, write_rows
+from .settings import TrainConfig
+from .speed import Pace, matrix_peak, training_flops
 from .start import load_onnx_weights
-from .unet import DENSITY, FLAT, PROTEIN, SOLVENT, build_unet, keras
+from .trainer import Trainer
 
 _log = logging.getLogger(__name__)
-# Three poolings leave 2x2x2 points of a window of 16.  There oneDNN's bfloat16 gradient of a
-# convolution holds memory that was never written (TensorFlow 2.21); from 3x3x3 points it is right.
-_SMALLEST_BFLOAT16_WINDOW = 24
+_BATCH = 16  # windows predicted at once
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """All settings of a training; they are stored in its checkpoint."""
-
-    training: str  # folder of prepared structures to learn from
-    validation: str  # folder of other prepared structures, to validate on
-    output: str  # folder for checkpoint and log
-    input: InputSpec = InputSpec()
-    steps: int = 0  # length of the training in steps: reproducible
-    minutes: float = 0.0  # or length of the training by the clock
-    window: int = 48  # points along an edge, as in the paper
-    filters: int = 32  # features of the first block; 24 in the paper
-    blocks: int = 3  # encoding blocks; 4 in the paper
-    stem: int = 2  # window points along an axis that become one before the blocks; 1 in the paper
-    flat_loss: float = 1.0  # weight of the cross-entropy of flat density, beside that of solvent
-    density_loss: float = 0.2  # weight of the squared error of the true density
-    batch_size: int = 8  # windows in a step
-    rate: float = 3e-3  # highest learning rate; 2e-3 suits batches of 4
-    warm_up: float = 0.05  # share of the training in which the rate rises
-    weight_decay: float = 0.01  # of AdamW, times the rate
-    clip_norm: float = 1.0  # largest norm of the gradient; keeps the first steps in hand
-    average: float = 0.995  # decay of the averaged weights, the ones used: the last 200 steps
-    report_every: int = 100  # steps between validations, checkpoints and lines of the log
-    validation_windows: int = 96  # each from another map, always the same ones
-    precision: str = "float32"  # or mixed_bfloat16: 1.4 times faster on some CPUs, slower on others
-    ahead: int = 32  # batches prepared ahead by another process; 0: none, no other process
-    seed: int = 1  # of the initial weights and the windows
-    deterministic: bool = False  # only deterministic operations (TensorFlow), which can be slower
-    start: str = ""  # model card whose weights to start from; default: random weights
-
-    def __post_init__(self):
-        if (self.steps > 0) == (self.minutes > 0):
-            raise InputError(f"Training length: steps = {self.steps}, minutes = {self.minutes}. "
-                             "Give one of the two.")
-        if self.precision != "float32" and self.window < _SMALLEST_BFLOAT16_WINDOW:
-            raise InputError(f"Windows of {self.window} points need precision float32; "
-                             f"{self.precision} needs {_SMALLEST_BFLOAT16_WINDOW} or more.")
-
-    @classmethod
-    def from_json(cls, text: str) -> TrainConfig:
-        values = json.loads(text)
-        return cls(**{**values, "input": InputSpec(**values["input"])})
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+def windows_of(config: TrainConfig) -> tuple[Windows, Windows]:
+    """Windows to learn from and to validate on, the latter each of another map; cut if need be."""
+    settings = WindowSettings(config.input, config.window, config.windows_per_map)
+    return (Windows(cut_windows(config.training, "train", settings, config.workers), config.seed),
+            # the same ones for every seed of the training, so that runs can be compared
+            Windows(cut_windows(config.validation, "validation", settings, config.workers), 0,
+                    one_of_each_map=True))
 
 
-def learning_rate(config: TrainConfig, share: float) -> float:
-    """Rate after ``share`` (0..1) of the training: linear warm-up, then half a cosine to zero."""
-    if share < config.warm_up:
-        return config.rate * max(share, 1e-3) / config.warm_up  # the first step, too, should learn
-    return config.rate * 0.5 * (1 + np.cos(np.pi * (share - config.warm_up) / (1 - config.warm_up)))
-
-
-def scores(logits: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Cross-entropy (nats), accuracy and Matthews correlation of solvent logits and a 0/1 truth."""
-    confusion = Confusion.of_masks(logits > 0, truth, np.ones(truth.shape))
-    return {"loss": float(np.logaddexp(0, np.where(truth, -logits, logits)).mean()),
-            "accuracy": confusion.accuracy, "mcc": float(confusion.mcc)}
-
-
-class Trainer:
-    """Network, optimiser and averaged weights, with all that is needed to continue later."""
-
-    def __init__(self, config: TrainConfig):
-        self.config = config
-        keras.utils.set_random_seed(config.seed)
-        if config.deterministic and keras.backend.backend() == "tensorflow":
-            import tensorflow
-            tensorflow.config.experimental.enable_op_determinism()
-        self.model = _network(config, config.precision)
-        self.model.compile(
-            keras.optimizers.AdamW(config.rate, config.weight_decay,
-                                   global_clipnorm=config.clip_norm),
-            partial(_loss, flat_weight=config.flat_loss, density_weight=config.density_loss),
-            metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
-            jit_compile=keras.backend.backend() == "jax")  # XLA is 16 times slower on TF CPUs
-        self.model.optimizer.build(self.model.trainable_variables)
-        self.average = self.model.get_weights()
-        self.step = 0
-        self.minutes = 0.0
-
-    @property
-    def share(self) -> float:
-        """Share of the training that is done, 0..1."""
-        done = self.step / self.config.steps if self.config.steps else \
-            self.minutes / self.config.minutes
-        return min(done, 1.0)
-
-    def learn(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """One step; returns mean loss and accuracy since ``model.reset_metrics``.
-
-        Raises
-        ------
-        InputError : the training has failed; the checkpoint of the last validation is still good.
-        """
-        self.model.optimizer.learning_rate = learning_rate(self.config, self.share)
-        logs = {name: float(value) for name, value in
-                self.model.train_on_batch(x, y, return_dict=True).items()}
-        if not np.isfinite(logs["loss"]):
-            raise InputError(f"The loss is {logs['loss']} at step {self.step}. Lower the learning "
-                             f"rate ({self.config.rate}), or look for windows that are not finite.")
-        self.step += 1
-        # a shorter memory at the start forgets the untrained weights
-        keep = min(self.config.average, self.step / (10 + self.step))
-        for mean, weight in zip(self.average, self.model.get_weights()):
-            mean += (1 - keep) * (weight - mean)
-        return logs
-
-    def validate(self, batches: list) -> dict[str, float]:
-        """Scores of the averaged weights, those of the running means included."""
-        current = self.model.get_weights()
-        self.model.set_weights(self.average)
-        logits = [window_logits(self.model, x) for x, _ in batches]
-        self.model.set_weights(current)
-        found, truth = np.concatenate(logits), np.concatenate([y for _, y in batches])
-        flat = scores(found[..., 1], truth[..., 1])
-        return {**scores(found[..., 0], truth[..., 0]), "flat_mcc": flat["mcc"]}
-
-    def save(self, path: Path) -> None:
-        """Write the checkpoint; a crash while writing leaves the one before."""
-        optimizer = [np.asarray(keras.ops.convert_to_numpy(v)) for v in
-                     self.model.optimizer.variables]
-        arrays = {f"{kind}{i:03d}": array for kind, group in
-                  (("weight", self.model.get_weights()), ("average", self.average),
-                   ("optimizer", optimizer)) for i, array in enumerate(group)}
-        partial_file = path.with_suffix(".partial")
-        with open(partial_file, "wb") as file:
-            np.savez(file, step=self.step, minutes=self.minutes, config=self.config.to_json(),
-                     **arrays)
-        os.replace(partial_file, path)
-
-    def load(self, path: Path) -> None:
-        """Continue from a checkpoint of a network of the same size."""
-        with np.load(path) as file:
-            if TrainConfig.from_json(str(file["config"])) != self.config:
-                _log.warning("%s was made with other settings; training goes on with the new ones.",
-                             path)
-            self.model.set_weights(_group(file, "weight"))
-            self.average = _group(file, "average")
-            for variable, value in zip(self.model.optimizer.variables, _group(file, "optimizer")):
-                variable.assign(value)
-            self.step, self.minutes = int(file["step"]), float(file["minutes"])
-
-
-def _network(config: TrainConfig, precision: str = "float32") -> keras.Model:
-    return build_unet(config.input.channels, config.filters, config.blocks, config.stem,
-                      precision=precision)
-
-
-def _loss(truth, found, flat_weight: float, density_weight: float):
-    """Cross-entropy of solvent and of flat density (nats), and squared error of the density."""
-    def cross_entropy(number: int, logit):
-        return keras.ops.mean(keras.losses.binary_crossentropy(
-            truth[..., number, None], logit[..., None], from_logits=True))
-
-    return (cross_entropy(0, _solvent_logit(found)) + flat_weight * cross_entropy(1, found[..., FLAT])
-            + density_weight * keras.ops.mean(keras.ops.square(found[..., DENSITY] - truth[..., 2])))
-
-
-def _accuracy(truth, found):
-    """Share of the points on the right side."""
-    solvent = keras.ops.cast(_solvent_logit(found) > 0, truth.dtype)
-    return keras.ops.mean(keras.ops.cast(solvent == truth[..., 0], "float32"))
-
-
-def _solvent_logit(found):
-    return found[..., SOLVENT] - found[..., PROTEIN]
-
-
-def window_logits(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """Logits of solvent and of flat density, (n, d, h, w, 2), of windows (n, d, h, w, channels)."""
-    found = keras.ops.convert_to_numpy(model.predict_on_batch(x))
-    return np.stack([_solvent_logit(found), found[..., FLAT]], axis=-1)
-
-
-def load_network(checkpoint: str | Path) -> tuple[keras.Model, TrainConfig]:
-    """Network in single precision, with averaged weights, and settings of a checkpoint."""
-    with np.load(checkpoint) as file:
-        config = TrainConfig.from_json(str(file["config"]))
-        model = _network(config)
-        model.set_weights(_group(file, "average"))
-    return model, config
-
-
-def _group(file, kind: str) -> list[np.ndarray]:
-    return [file[name] for name in sorted(file.files) if name.startswith(kind)]
-
-
-def train(config: TrainConfig, resume: bool = False, make_source: Callable = WindowSource) -> Path:
-    """Train a network; progress on stderr.
+def train(config: TrainConfig, resume: bool = False, sources: Callable = windows_of) -> Path:
+    """Train a network; progress, pace and time left on stderr.
 
     Parameters
     ----------
     config : all settings.
     resume : continue from the checkpoint in the output folder.
-    make_source : called with (folder, input specification, window, seed), returns an object with
-        ``batch(step, batch_size)`` like :class:`~.sampling.WindowSource`.
+    sources : gives two objects like :class:`~.sampling.Windows` for the settings.
 
     Returns
     -------
-    Path of the checkpoint, for :func:`load_network`.
+    Path of the checkpoint, for :func:`~.trainer.load_network`.
 
     Raises
     ------
-    InputError : no prepared structures, or an output folder that already holds another training.
+    InputError : no prepared structures, those of another split, or an output folder that already holds
+        another training.
     """
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
-    checkpoint, table = output / "checkpoint.npz", output / "log.csv"
+    checkpoint = output / "checkpoint.npz"
     if checkpoint.exists() != resume:
         raise InputError(f"{checkpoint} exists: resume it or choose another folder." if not resume
                          else f"{checkpoint} is missing: there is nothing to resume.")
-    validation = _validation_batches(config, make_source)
+    training, held_out = sources(config)
+    validation = [held_out.batch(i, _BATCH)
+                  for i in range(ceil(config.validation_windows / _BATCH))]
     trainer = Trainer(config)
-    rows = []
-    source = partial(make_source, config.training, config.input, config.window, config.seed)
     if resume:
         trainer.load(checkpoint)
-        rows = [row for row in read_rows(table) if row["step"] <= trainer.step]
     elif config.start:
-        _start_from(trainer, Path(config.start), source().batch(0, 16)[0])
+        _start_from(trainer, Path(config.start), training.batch(0, _BATCH)[0])
+    _note_data(output / "data.json", trainer.step, training.provenance)
+    pace = Pace(training_flops(trainer.model, config.window), matrix_peak(config.precision))
+
+    def read(step: int) -> Batch:
+        return pace.reading(training.batch, step, config.batch_size)
     began = time.monotonic() - 60 * trainer.minutes
-    with prefetched(source, trainer.step, config.batch_size, config.ahead) as next_batch, \
+    pace.restart()
+    with closing(read_ahead(read, trainer.step)) as batches, \
             tqdm(total=1.0, initial=trainer.share, mininterval=1.0, bar_format="{percentage:3.0f}%|"
                  "{bar}| {elapsed}<{remaining} {postfix}") as bar:
         while trainer.share < 1:
-            logs = trainer.learn(*next_batch())
+            logs = pace.learning(trainer.learn, *next(batches))
             trainer.minutes = (time.monotonic() - began) / 60
             if trainer.step % config.report_every == 0 or trainer.share == 1:
-                rows.append(_row(trainer, logs, trainer.validate(validation)))
-                trainer.model.reset_metrics()
+                rates = pace.rates()
+                trainer.report(logs, rates, trainer.validate(validation))
                 trainer.save(checkpoint)
-                write_rows(rows, table)
-                plot(rows, output / "log.png")
+                write_rows(trainer.rows, output / "log.csv")
+                plot(trainer.rows, output / "log.png")
+                bar.write(f"step {trainer.step}: {pace.render(rates)}", sys.stderr)
+                pace.restart()
             bar.update(trainer.share - bar.n)
             bar.set_postfix_str(f"step {trainer.step} loss {logs['loss']:.4f} validation mcc "
-                                f"{rows[-1]['validation_mcc'] if rows else float('nan'):.3f}")
+                                f"{trainer.rows[-1]['validation_mcc'] if trainer.rows else nan:.3f}")
     return checkpoint
 
 
-def _start_from(trainer: Trainer, path: Path, windows: np.ndarray) -> None:
+def _start_from(trainer: Trainer, path: Path, windows: ndarray) -> None:
     """Take the weights of a model that sees what this training shows."""
     card = ModelCard.read(path)
     if card.input != trainer.config.input:
@@ -289,17 +117,17 @@ def _start_from(trainer: Trainer, path: Path, windows: np.ndarray) -> None:
     trainer.average = trainer.model.get_weights()
 
 
-def _validation_batches(config: TrainConfig, make_source: Callable) -> list:
-    """The same windows for every seed of the training, so that runs can be compared."""
-    source = make_source(config.validation, config.input, config.window, 0)
-    size = 16  # windows of a batch; a source may draw neighbouring steps from the same maps,
-    return [source.batch(100 * i, size) for i in range(-(-config.validation_windows // size))]
-
-
-def _row(trainer: Trainer, logs: dict, validation: dict) -> dict[str, float]:
-    return {"step": trainer.step, "minutes": round(trainer.minutes, 2),
-            "rate": learning_rate(trainer.config, trainer.share), **logs,
-            **{f"validation_{name}": value for name, value in validation.items()}}
+def _note_data(path: Path, step: int, provenance: dict) -> None:
+    """Add to the list of what is learnt from, and from which step on, if it is not what it was."""
+    entries = json.loads(path.read_text()) if step and path.exists() else []
+    if entries and entries[-1]["digest"] == provenance["digest"]:
+        return
+    if entries:
+        _log.warning("There were %d windows, now there are %d, or others: training goes on with these, "
+                     "as no uninterrupted training would.", entries[-1]["windows"],
+                     provenance["windows"])
+    with staged_file(path) as partial:
+        partial.write_text(json.dumps([*entries, {"from_step": step, **provenance}], indent=1))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -84,11 +84,14 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
 
     Raises
     ------
-    InputError : unknown split, or no structures in it.
+    InputError : unknown split, no structures in it, or files in the folder of structures that are
+        not of this split (any more).
     """
     out = Path(out)
+    rows = _of_split(index_csv, split)
+    _refuse_strangers(out, {row["code"] for row in rows}, split)
     jobs = {f"{row['code']}_{variant}": (row, variant)
-            for row in _choose(index_csv, split, limit, seed, largest_volume)
+            for row in _choose(rows, limit, seed, largest_volume)
             for variant in range(first_variant, first_variant + variants)}
     out.mkdir(parents=True, exist_ok=True)
     card = masks_of and str(Path(masks_of).resolve())
@@ -143,8 +146,9 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
     maps = [PreparedMap(0, start, phased.phi, phased.fom)]
     maps += [_later_map(data, truth, float(row["solvent"]), rng, net) for _ in range(later_cycles)]
-    return encode(row["code"], variant, int(row["n_residues"]), float(row["solvent"]), settings, data,
-                  truth, simulated.f_true, maps, _other_hand(simulated) if both_hands else None)
+    return encode(row["code"], row["split"], variant, int(row["n_residues"]), float(row["solvent"]),
+                  settings, data, truth, simulated.f_true, maps,
+                  _other_hand(simulated) if both_hands else None)
 
 
 def _other_hand(simulated: SimulatedSad) -> OtherHand:
@@ -196,17 +200,31 @@ def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid
                            lowest=False)
 
 
-def _choose(index_csv: str | Path, split: str, limit: int | None, seed: int,
-            largest_volume: float) -> list[dict]:
-    """Rows of the index to prepare, in random order."""
+def _of_split(index_csv: str | Path, split: str) -> list[dict]:
+    """Rows of the index of one split."""
     if split not in SPLITS:
         raise InputError(f'Unknown split "{split}"; choose one of {", ".join(SPLITS)}.')
     with open(index_csv, newline="") as file:
-        rows = [row for row in csv.DictReader(file)
-                if row["split"] == split and _volume(row) <= largest_volume]
+        rows = [row for row in csv.DictReader(file) if row["split"] == split]
     if not rows:
-        raise InputError(f'{index_csv} has no structures of split "{split}" with a cell of at most '
-                         f"{largest_volume:g} cubic Angstrom.")
+        raise InputError(f'{index_csv} has no structures of split "{split}".')
+    return rows
+
+
+def _refuse_strangers(out: Path, codes: set[str], split: str) -> None:
+    """A structure that has since been moved to another split must not stay in a training folder."""
+    strangers = sorted(path.name for path in out.glob("*.npz")
+                       if path.stem.rsplit("_", 1)[0] not in codes)
+    if strangers:
+        raise InputError(f'{out} holds {len(strangers)} files of structures that are not of split '
+                         f'"{split}", such as {strangers[0]}. Remove them, with their windows.')
+
+
+def _choose(rows: list[dict], limit: int | None, seed: int, largest_volume: float) -> list[dict]:
+    """Rows to prepare, in random order."""
+    rows = [row for row in rows if _volume(row) <= largest_volume]
+    if not rows:
+        raise InputError(f"No structure has a cell of at most {largest_volume:g} cubic Angstrom.")
     order = np.random.default_rng(seed).permutation(len(rows))
     return [rows[i] for i in order[:limit]]
 

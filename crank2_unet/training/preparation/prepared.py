@@ -61,7 +61,7 @@ class PreparedStructure:
 
     Parameters
     ----------
-    code : entry of the PDB.
+    code, split : entry of the PDB and the split that it was of when it was prepared.
     data : reflections, amplitudes and experimental phases; its coefficients are those of map 0.
     coefficients : (m, n) complex, one row for each map.
     cycle, phase_error : (m,) density-modification cycle (0: as phased) and mean phase error, degrees.
@@ -74,6 +74,7 @@ class PreparedStructure:
     """
 
     code: str
+    split: str
     data: PhasedData
     coefficients: np.ndarray
     cycle: np.ndarray
@@ -114,12 +115,10 @@ class PreparedStructure:
 
         Raises
         ------
-        InputError : the file is of a version that did not write all of this.
+        InputError : the file is of a version of the program that did not write all of this.
         """
         with np.load(path) as file:
-            if "phi_true" not in file:
-                raise InputError(f"{path} is too old to hold the true phases. Prepare the structures "
-                                 "anew with this version of 'crank2-unet model prepare'.")
+            _refuse_old(file, path)
             cell = gemmi.UnitCell(*file["cell"])
             spacegroup = gemmi.SpaceGroup(str(file["spacegroup"]))
             reflections = Reflections(cell, spacegroup, float(file["d_min"]))
@@ -132,21 +131,21 @@ class PreparedStructure:
             coefficients = file["coefficients"]
             data = PhasedData(reflections, f, file["sigf"].astype(float), file["hl"].astype(float),
                               coefficients[0])
-            return cls(str(file["code"]), data, coefficients, file["map_cycle"],
+            return cls(str(file["code"]), str(file["split"]), data, coefficients, file["map_cycle"],
                        file["phase_error"], like(empty, bits), float(file["solvent_matthews"]),
                        int(file["n_residues"]), file["map_cc"],
                        file["phi_true"].astype(float),
                        OtherHand.read(file, reflections) if "other_map_cc" in file else None)
 
 
-def encode(code: str, variant: int, n_residues: int, solvent: float, settings: SadSettings,
-           data: PhasedData, truth: gemmi.FloatGrid, f_true: np.ndarray, maps: list[PreparedMap],
-           other: OtherHand | None) -> dict:
+def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
+           settings: SadSettings, data: PhasedData, truth: gemmi.FloatGrid, f_true: np.ndarray,
+           maps: list[PreparedMap], other: OtherHand | None) -> dict:
     """The arrays of one prepared file.
 
     Parameters
     ----------
-    code, variant : entry of the PDB and number of the experiment.
+    code, split, variant : entry of the PDB, its split and number of the experiment.
     n_residues, solvent : in the asymmetric unit; solvent content of the modelled mass.
     settings : of the experiment.
     data, maps : phased data and their maps, the first as phased.
@@ -156,9 +155,9 @@ def encode(code: str, variant: int, n_residues: int, solvent: float, settings: S
 
     Returns
     -------
-    code, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients (m, n) of
-    m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed bits of
-    the solvent mask) and truth_shape; phi_true (n,), degrees; solvent_mask and solvent_matthews;
+    code, split, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients
+    (m, n) of m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed
+    bits of the solvent mask) and truth_shape; phi_true (n,), degrees; solvent_mask, solvent_matthews;
     n_residues; settings (JSON of SadSettings).  With ``other`` also other_spacegroup,
     other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
     the enantiomorph of the structure.
@@ -169,9 +168,10 @@ def encode(code: str, variant: int, n_residues: int, solvent: float, settings: S
         "other_spacegroup": other.reflections.spacegroup.xhm(),
         "other_coefficients": other.coefficients.astype(np.complex64), "other_map_cc": other.map_cc}
     return {
-        "code": code, "variant": variant, "n_residues": n_residues, "solvent_matthews": solvent,
-        "settings": json.dumps(asdict(settings)), "cell": np.array(r.cell.parameters),
-        "d_min": r.d_min, "spacegroup": r.spacegroup.xhm(),
+        "code": code, "split": split, "variant": variant, "n_residues": n_residues,
+        "solvent_matthews": solvent, "settings": json.dumps(asdict(settings)),
+        "cell": np.array(r.cell.parameters), "d_min": r.d_min,
+        "spacegroup": r.spacegroup.xhm(),
         **{name: getattr(data, name).astype(np.float32) for name in ("f", "sigf", "hl")},
         "truth": np.packbits(truth.array > 0.5), "truth_shape": np.array(truth.shape),
         "phi_true": phi_true.astype(np.float16), "solvent_mask": float(truth.array.mean()),
@@ -191,10 +191,17 @@ def write_prepared(path: str | Path, arrays: dict) -> None:
     os.replace(f"{path}.part", path)
 
 
+def _refuse_old(file: Mapping, path: str | Path) -> None:
+    if "split" not in file:
+        raise InputError(f"{path} is too old to tell its split. Prepare the structures anew with this "
+                         "version of 'crank2-unet model prepare'.")
+
+
 class PreparedHeader(NamedTuple):
     """What can be read of a prepared file at little cost: see :class:`PreparedStructure`."""
 
     code: str
+    split: str
     cell: gemmi.UnitCell
     spacegroup: gemmi.SpaceGroup
     d_min: float
@@ -203,7 +210,8 @@ class PreparedHeader(NamedTuple):
     @classmethod
     def read(cls, path: str | Path) -> PreparedHeader:
         with np.load(path) as file:
-            return cls(str(file["code"]), gemmi.UnitCell(*file["cell"]),
+            _refuse_old(file, path)
+            return cls(str(file["code"]), str(file["split"]), gemmi.UnitCell(*file["cell"]),
                        gemmi.SpaceGroup(str(file["spacegroup"])), float(file["d_min"]),
                        file["phase_error"])
 

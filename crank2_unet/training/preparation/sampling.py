@@ -1,95 +1,104 @@
-"""Windows cut from prepared maps, in batches."""
+"""Batches of windows from their packed files."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
+from itertools import count, permutations, product
+from typing import Callable
 
-import gemmi
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from ...network.inputs import InputSpec, input_maps, sample_window
-from .prepared import PreparedStructure, prepared_files
+from ...errors import InputError
+from .windows import unpack
+
+Batch = tuple[np.ndarray, np.ndarray]
+# the 24 rotations of a cube: order of the axes, and which of them are turned round
+_ROTATIONS = [(order, turned) for order in permutations(range(3))
+              for turned in product((False, True), repeat=3)
+              if np.linalg.det(np.eye(3)[list(order)]) * (-1) ** sum(turned) > 0]
 
 
-def _either(rng: np.random.Generator, count: int) -> int:
-    """The first of a number of maps half of the time, or one of the later ones, if there are any."""
-    return int(rng.integers(1, count)) if count > 1 and rng.random() < 0.5 else 0
+class Windows:
+    """Batches as a pure function of (manifests, seed, step), so that training can be resumed.
 
-
-class WindowSource:
-    """Batches of windows as a pure function of (seed, step), so that training can be resumed.
-
-    Reading a structure and transforming its map costs more than cutting windows from it.  Steps are
-    therefore taken in blocks: the maps of a block are loaded once, and every step of the block
-    draws from all of them.
+    Each pass over the windows is in a new random order, and each window is turned by one of the 24
+    rotations of the cube.
 
     Parameters
     ----------
-    folder : folder of prepared ``*.npz`` files.
-    spec : input specification of the network.
-    size : points along a window edge.
-    seed : of the random choice of maps, places and orientations.
-
-    Raises
-    ------
-    InputError : there is no prepared file.
+    manifests : of :func:`~.windows.cut_windows`.
+    seed : of order and rotations.
+    one_of_each_map : only the first window of each map.
     """
 
-    # 16 maps serve 32 steps: with batches of 8, a map gives 16 windows before the next 16 are read
-    _MAPS = 16
-    _STEPS = 32
+    def __init__(self, manifests: Sequence[dict], seed: int, one_of_each_map: bool = False):
+        self._manifests, self._seed = manifests, seed
+        self._places = [(shard, window) for shard, manifest in enumerate(manifests)
+                        for window in (_firsts(manifest) if one_of_each_map
+                                       else range(len(manifest["crc32"])))]
+        self._order = lru_cache(maxsize=2)(self._new_order)
+        self._open = lru_cache(maxsize=1000)(self._map_file)  # a process may have 1024 files open
 
-    def __init__(self, folder: str | Path, spec: InputSpec, size: int, seed: int):
-        self.files = prepared_files(folder)
-        self._spec, self._size, self._seed = spec, size, seed
-        self._block = lru_cache(maxsize=1)(self._load_block)
+    def __len__(self) -> int:
+        return len(self._places)
 
-    def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Windows of one training step.
+    @property
+    def provenance(self) -> dict:
+        """Numbers of windows and maps, hashes of the prepared files, and a digest that changes with any
+        byte of any window, their number and their order."""
+        return {"digest": zlib.crc32(repr([m["crc32"] for m in self._manifests]).encode()),
+                "windows": len(self), "maps": sum(len(m["maps"]) for m in self._manifests),
+                "files": {m["source"]: m["sha256"] for m in self._manifests}}
 
-        Returns
-        -------
-        x : (batch_size, size, size, size, channels) float32.
-        y : (batch_size, size, size, size, 3) float32: the solvent mask, 1 = solvent, that of
-            flat density, and the true density, cut and normalised as that of x.
+    def batch(self, step: int, batch_size: int) -> Batch:
+        """Windows of one training step; shapes (batch_size, size, size, size, channels) and (..., 3)
+        as of :func:`~.windows.unpack`.
+
+        Raises
+        ------
+        InputError : a file has been damaged since it was written.
         """
-        loaded = self._block(step // self._STEPS)
-        rng = np.random.default_rng((self._seed, 1, step))
-        chosen = rng.permutation(len(loaded))[:batch_size] if batch_size <= len(loaded) else \
-            rng.integers(len(loaded), size=batch_size)
-        pairs = [self._cut(maps, truth, rng) for maps, truth in (loaded[i] for i in chosen)]
+        numbers = range(step * batch_size, (step + 1) * batch_size)
+        pairs = [self._window(number) for number in numbers]
         return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
 
-    def _load_block(self, block: int) -> list[tuple[list[gemmi.FloatGrid], list[gemmi.FloatGrid]]]:
-        """Input maps and true maps of a block.  Each pass over the files is a new random order."""
-        first = block * self._MAPS
-        loaded = []
-        for number in range(first, first + self._MAPS):
-            epoch, place = divmod(number, len(self.files))
-            order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self.files))
-            structure = PreparedStructure.read(self.files[order[place]])
-            which = _either(np.random.default_rng((self._seed, 2, number)),
-                            len(structure.coefficients))
-            maps = input_maps(structure.seen(which), self._spec)
-            loaded.append((maps, [structure.truth, structure.flat, self._true_density(structure)]))
-        return loaded
+    def _window(self, number: int) -> Batch:
+        round_, place = divmod(number, len(self))
+        shard, window = self._places[self._order(round_)[place]]
+        packed = self._open(shard)[window]
+        manifest = self._manifests[shard]
+        if zlib.crc32(packed) != manifest["crc32"][window]:
+            raise InputError(f"Window {window} of {manifest['windows']} has changed since it was cut. "
+                             "Remove the file and its .json: they are made anew.")
+        chosen = np.random.default_rng((self._seed, 1, number)).integers(len(_ROTATIONS))
+        return unpack(turn(packed, int(chosen)), manifest["settings"]["input"]["clip"])
 
-    def _true_density(self, structure: PreparedStructure) -> gemmi.FloatGrid:
-        """The sharpened map of the measured amplitudes with the true phases."""
-        return input_maps(structure.seen_truth,
-                          InputSpec(self._spec.spacing, self._spec.clip, deviation_radius=0.0))[0]
+    def _new_order(self, round_: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, 0, round_)).permutation(len(self))
 
-    def _cut(self, maps: list[gemmi.FloatGrid], truth: list[gemmi.FloatGrid],
-             rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A window at a random place in a random orientation, and its truth."""
-        rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()  # uniform
-        centre = truth[0].unit_cell.orthogonalize(gemmi.Fractional(*rng.random(3)))
-        half = (self._size - 1) / 2 * self._spec.spacing
-        start = np.array(centre.tolist()) - rotation @ np.full(3, half)
-        shape = (self._size,) * 3
-        x, y = (np.stack([sample_window(m, start, shape, self._spec.spacing, rotation)
-                          for m in group], axis=-1) for group in (maps, truth))
-        y[..., :2] = y[..., :2] > 0.5
-        return x, y
+    def _map_file(self, shard: int) -> np.ndarray:
+        return np.load(self._manifests[shard]["windows"], mmap_mode="r")
+
+
+def _firsts(manifest: dict) -> list[int]:
+    """Number of the first window of each map."""
+    counts = [entry["windows"] for entry in manifest["maps"]]
+    return [sum(counts[:i]) for i in range(len(counts))]
+
+
+def turn(window: np.ndarray, rotation: int) -> np.ndarray:
+    """A window (size, size, size, ...) turned by one of the 24 rotations of the cube."""
+    order, turned = _ROTATIONS[rotation]
+    return window.transpose(*order, 3)[tuple(slice(None, None, -1 if t else 1) for t in turned)]
+
+
+def read_ahead(read: Callable[[int], Batch], first: int) -> Generator[Batch, None, None]:
+    """Batches of the steps from ``first`` on, each read while the one before is in use."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(read, first)
+        for step in count(first + 1):
+            batch, following = following.result(), reader.submit(read, step)
+            yield batch
