@@ -6,6 +6,8 @@ import argparse
 import importlib
 from pathlib import Path
 
+from ..errors import InputError
+
 # commands whose modules parse the rest of the command line themselves
 _SIMPLE = {
     "train": ("fitting.train", "train a network on prepared structures"),
@@ -27,8 +29,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     _add_evaluate(commands)
     _add_quality(commands)
     _add_evaluate_quality(commands)
-    _add_benchmark(commands)
-    _add_benchmark_simulated(commands)
+    _add_validate(commands)
 
 
 def _add_prepare(commands) -> None:
@@ -105,36 +106,45 @@ correlations are, on structures that were prepared with --both-hands.""")
     _add_dask(parser)
 
 
-def _add_benchmark(commands) -> None:
-    parser = _command(commands, "benchmark", _benchmark, "density modification of real SAD data", """
-Runs density modification of real SAD data sets with masks from local variance, from the network and
-from the final model, all else equal, and compares the maps with that of the model.""")
-    parser.add_argument("sad", metavar="FOLDER", help="folder of data sets")
-    parser.add_argument("sets", nargs="*", metavar="SET[@D_MIN]",
-                        help="data sets, cut to a resolution if given; default: all")
+def _add_validate(commands) -> None:
+    parser = _command(commands, "validate", _validate,
+                      "density modification with and without the network's mask", """
+Modifies the density of data sets whose model is known, with the network's mask and with others or by
+any two commands, everything else equal, and compares phases, maps, figures of merit and solvent
+contents with those of the model.  Writes validation.html, validation.json, tables.txt and the figures.
+Results of single data sets are kept, so that an interrupted run is continued by repeating the
+command.""")
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="folder of a measured data set, "
+                        "cut to a resolution if FOLDER@D_MIN is given; folder of such folders; of "
+                        "prepared structures; of structures with index.csv, which are simulated")
     _add_card(parser)
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--masks", metavar="NAME,...", help="masks, each compared with the first: "
+                        "network, variance, classical, best variance, model, flat; default: the first "
+                        "three")
+    parser.add_argument("--a", metavar="COMMAND",
+                        help="instead of masks: the command with which --b is compared")
+    parser.add_argument("--b", metavar="COMMAND", help="the command compared; placeholders: {data} "
+                        "{sequence} {sites} {residues} {solvent} {cycles} {output} {folder}")
     parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--from-sites", action="store_true",
-                        help="phase the measured data with 'crank2-unet phase' first")
-    _add_dask(parser)
-
-
-def _add_benchmark_simulated(commands) -> None:
-    parser = _command(commands, "benchmark-simulated", _benchmark_simulated,
-                      "density modification of simulated SAD data", """
-The test of the paper's Fig. 1(a): density modification of prepared structures with masks from local
-variance, from the network and from the true model, all else equal.  Results of single data sets are
-kept, so that an interrupted run is continued by repeating the command.""")
-    parser.add_argument("prepared", nargs="+", help="folders of prepared structures")
-    _add_card(parser)
-    parser.add_argument("-o", "--output", metavar="DIR", required=True)
-    parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
+                        help="phase measured data with 'crank2-unet phase' first")
+    parser.add_argument("--ncs", action="store_true",
+                        help="average measured data over copies that their sites show")
+    parser.add_argument("--parrot", metavar="PROGRAM", help="Parrot, which modifies the density "
+                        "instead of crank2-unet; local variance is then its own mask")
+    parser.add_argument("--building", metavar="COMMAND", help="builds a model into the phases of each "
+                        "run, in {data}, and prints R-free; the same placeholders")
+    parser.add_argument("--split", default="test", choices=["train", "validation", "test"],
+                        help="of structures; default: test")
+    parser.add_argument("--limit", type=int, metavar="N",
+                        help="prepared data sets or structures of each source; default: all")
     parser.add_argument("--errors", type=float, nargs=2, metavar=("LOW", "HIGH"),
-                        help="range of the starting phase errors, degrees; default: 45 85")
-    parser.add_argument("--limit", type=int, metavar="N", help="data sets used; default: all")
+                        help="prepared data sets: range of the starting phase errors, degrees")
     parser.add_argument("--largest-volume", type=float, default=float("inf"), metavar="A^3",
-                        help="of the cell; default: no limit")
+                        help="prepared data sets: of the cell; default: no limit")
+    parser.add_argument("--from-json", nargs="+", metavar="validation.json",
+                        help="page, tables and figures of these reports together, and no runs")
     _add_dask(parser)
 
 
@@ -150,8 +160,9 @@ def _add_card(parser) -> None:
 
 def _add_dask(parser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", default=1,
-                        help="processes on this machine; default: 1")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, for a cluster")
+                        help="processes on this machine, or jobs of a batch system; default: 1")
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help="of a Dask scheduler, or slurm, pbs, sge (docs/clusters.md)")
 
 
 def _pass_on(options) -> None:
@@ -206,19 +217,22 @@ def _evaluate_quality(options) -> None:
                                   options.scheduler, options.limit)))
 
 
-def _benchmark(options) -> None:
-    from ..network.model_card import ModelCard
-    from .evaluation.benchmark_measured import benchmark_sad, render
+def _validate(options) -> None:
+    from .evaluation.page import render
+    from .evaluation.validate import Protocol, read, validate, write
 
-    card = ModelCard.read(options.model).path
-    print(render(benchmark_sad(options.sad, card, options.output, options.sets, options.cycles,
-                               options.from_sites, options.workers, options.scheduler)))
-
-
-def _benchmark_simulated(options) -> None:
-    from .evaluation.benchmark_simulated import ERRORS, benchmark_simulated, render
-
-    print(render(benchmark_simulated(
-        options.prepared, options.model, options.output, options.cycles, options.limit,
-        options.largest_volume, tuple(options.errors or ERRORS), options.workers,
-        options.scheduler)))
+    if bool(options.from_json) == bool(options.sources):
+        raise InputError("Give either data sets or --from-json.")
+    if options.from_json:
+        report = read(options.from_json)
+        write(report, options.output)
+    else:
+        masks = {"masks": tuple(options.masks.split(","))} if options.masks else {}
+        protocol = Protocol(
+            **masks, commands=tuple(filter(None, (options.a, options.b))), cycles=options.cycles,
+            from_sites=options.from_sites, ncs=options.ncs, parrot=options.parrot,
+            building=options.building)
+        report = validate(options.sources, options.model, options.output, protocol, options.split,
+                          options.limit, options.errors, options.largest_volume, options.workers,
+                          options.scheduler)
+    print(render(report))

@@ -111,7 +111,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 
     header : names of the c columns.
     rows : each of c words, integers or floats (shown with ``digits`` decimals).
     """
-    cells = [list(header)] + [[_cell(value, digits) for value in row] for row in rows]
+    cells = [list(header)] + [[show(value, digits) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
     words = [any(isinstance(row[i], str) for row in rows) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) if word else cell.rjust(width)
@@ -120,7 +120,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence], digits: int = 
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(value: object, digits: int) -> str:
+def show(value: object, digits: int = 3) -> str:
+    """A value as tables show it."""
     if value is None or value != value:  # only NaN differs from itself
         return "-"
     return f"{value:.{digits}f}" if isinstance(value, (float, np.floating)) else str(value)

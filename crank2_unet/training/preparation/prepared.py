@@ -70,6 +70,7 @@ class PreparedStructure:
     n_residues : in the asymmetric unit.
     map_cc : (m,) correlation of each map with the true one.
     phi_true : (n,) degrees.
+    f_true : (n,) true amplitudes, of unmeasured reflections, too; None in files that do not have them.
     other_hand : map of the same data phased with the other hand of the sites, where it was made.
     """
 
@@ -84,6 +85,7 @@ class PreparedStructure:
     n_residues: int
     map_cc: np.ndarray
     phi_true: np.ndarray
+    f_true: np.ndarray | None
     other_hand: OtherHand | None
 
     @property
@@ -135,6 +137,7 @@ class PreparedStructure:
                        file["phase_error"], like(empty, bits), float(file["solvent_matthews"]),
                        int(file["n_residues"]), file["map_cc"],
                        file["phi_true"].astype(float),
+                       file["f_true"].astype(float) if "f_true" in file else None,
                        OtherHand.read(file, reflections) if "other_map_cc" in file else None)
 
 
@@ -157,7 +160,8 @@ def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
     -------
     code, split, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients
     (m, n) of m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed
-    bits of the solvent mask) and truth_shape; phi_true (n,), degrees; solvent_mask, solvent_matthews;
+    bits of the solvent mask) and truth_shape; phi_true (n,), degrees, and f_true (n,), of all
+    reflections; solvent_mask, solvent_matthews;
     n_residues; settings (JSON of SadSettings).  With ``other`` also other_spacegroup,
     other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
     the enantiomorph of the structure.
@@ -174,7 +178,8 @@ def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
         "spacegroup": r.spacegroup.xhm(),
         **{name: getattr(data, name).astype(np.float32) for name in ("f", "sigf", "hl")},
         "truth": np.packbits(truth.array > 0.5), "truth_shape": np.array(truth.shape),
-        "phi_true": phi_true.astype(np.float16), "solvent_mask": float(truth.array.mean()),
+        "phi_true": phi_true.astype(np.float16), "f_true": np.abs(f_true).astype(np.float32),
+        "solvent_mask": float(truth.array.mean()),
         "coefficients": np.stack([m.coefficients for m in maps]).astype(np.complex64),
         "map_cycle": np.array([m.cycle for m in maps]),
         "phase_error": np.array([mean_phase_error(m.phi[measured], phi_true[measured])

@@ -1,0 +1,169 @@
+"""Data sets whose model is known: measured ones and prepared ones."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from ...crystal.grids import empty_grid
+from ...crystal.maps import standard_spacing
+from ...crystal.masks import flat_mask, model_mask
+from ...crystal.model_factors import model_structure_factors
+from ...crystal.observations import PhasedData
+from ...crystal.phases import angle_degrees, phi_fom_from_hl, to_complex
+from ...crystal.reflections import Reflections
+from ...errors import InputError
+from ...files.coordinates import read_sites
+from ...files.mtz_input import read_anomalous, read_phased
+from ...sad.phasing import Scatterer, phase_sad
+from ...solvent.matthews import Composition, MatthewsOption, matthews_options
+from ..preparation.prepared import PreparedStructure
+from .scores import PhaseSet, Truth
+
+_GIVEN_PHASES = "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"
+INPUT_LABELS = ("F", "SIGF", "HLA", "HLB", "HLC", "HLD")
+SITES, SEQUENCE = "sites.pdb", "sequence.fasta"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set with its true phases and solvent mask.
+
+    Parameters
+    ----------
+    kind : "measured" or "prepared".
+    data : experimental phases.
+    truth : what phases are compared with.
+    mask : true solvent mask, 1 = solvent, on any grid.
+    composition : of one copy.
+    solvent : true solvent content, of the modelled mass.
+    folder : of a measured data set, with its sequence and sites; None of a prepared one.
+    """
+
+    kind: str
+    data: PhasedData
+    truth: Truth
+    mask: gemmi.FloatGrid
+    composition: Composition
+    solvent: float
+    folder: Path | None
+
+    @classmethod
+    def read(cls, path: Path, d_min: float | None = None, from_sites: bool = False) -> Case:
+        """Read a prepared file, or ``data.mtz``, ``model.pdb.gz``, ``sequence.fasta`` and
+        ``meta.json`` of the folder of a measured data set.
+
+        Parameters
+        ----------
+        d_min : resolution to cut measured data at, Angstrom; default: all data.
+        from_sites : measured data are phased from Friedel mates and ``sites.pdb``; default: the
+            Hendrickson-Lattman coefficients HLA_SAD to HLD_SAD.
+        """
+        return cls._measured(path, d_min, from_sites) if path.is_dir() else cls._prepared(path)
+
+    @classmethod
+    def _measured(cls, folder: Path, d_min: float | None, from_sites: bool) -> Case:
+        data = _phased_from_sites(folder) if from_sites else read_phased(
+            folder / "data.mtz", "F,SIGF", _GIVEN_PHASES).data
+        data = cut_resolution(data, d_min) if d_min else data
+        reflections = data.reflections
+        model = _in_crystal(folder / "model.pdb.gz", reflections)
+        grid = empty_grid(reflections.cell, reflections.spacegroup, standard_spacing(reflections.d_min))
+        factors = model_structure_factors(model, reflections)
+        meta = json.loads((folder / "meta.json").read_text())
+        return cls("measured", data,
+                   Truth(reflections, data.f, angle_degrees(factors), np.abs(factors)),
+                   model_mask(model, grid), Composition.from_file(folder / SEQUENCE),
+                   meta["validation"]["solvent_content_matthews"], folder)
+
+    @classmethod
+    def _prepared(cls, path: Path) -> Case:
+        """All residues of a prepared structure are one copy."""
+        prepared = PreparedStructure.read(path)
+        data = prepared.data
+        return cls("prepared", data,
+                   Truth(data.reflections, data.f, prepared.phi_true, prepared.f_true),
+                   prepared.truth, Composition.from_residues(prepared.n_residues),
+                   prepared.solvent_matthews, None)
+
+    @property
+    def start(self) -> PhaseSet:
+        """The experimental phases."""
+        r = self.data.reflections
+        return PhaseSet(r, *phi_fom_from_hl(self.data.hl, r.allowed_phase), None)
+
+    @cached_property
+    def flat(self) -> gemmi.FloatGrid:
+        """Where the true density is flat: :func:`~crank2_unet.crystal.masks.flat_mask`."""
+        true = to_complex(np.nan_to_num(self.data.f), self.truth.phi)
+        return flat_mask(self.data.reflections, true, self.mask)
+
+    @property
+    def matthews(self) -> MatthewsOption:
+        """The most probable content by the cell and the composition alone."""
+        r = self.data.reflections
+        return max(matthews_options(self.composition, r.cell, r.spacegroup, r.d_min),
+                   key=lambda option: option.probability)
+
+    def sites(self) -> gemmi.Structure | None:
+        """Heavy-atom sites of a measured data set; None without."""
+        if self.folder is None or not (self.folder / SITES).exists():
+            return None
+        return read_sites(self.folder / SITES, self.data.reflections)
+
+    def write_mtz(self, path: Path, hl: np.ndarray) -> None:
+        """The amplitudes with Hendrickson-Lattman coefficients (n, 4), as programs are given them: in
+        columns ``INPUT_LABELS``, with a row for every reflection."""
+        r = self.data.reflections
+        columns = np.column_stack([self.data.f, self.data.sigf, hl])
+        columns[~np.isfinite(self.data.f)] = np.nan
+        mtz = gemmi.Mtz(with_base=True)
+        mtz.spacegroup, mtz.title = r.spacegroup, "crank2-unet model validate"
+        mtz.set_cell_for_all(r.cell)
+        mtz.add_dataset("data")
+        for label, kind in zip(INPUT_LABELS, "FQAAAA"):
+            mtz.add_column(label, kind)
+        mtz.set_data(np.column_stack([r.hkl, columns]).astype(np.float32))
+        mtz.write_to_file(str(path))
+
+
+def cut_resolution(data: PhasedData, d_min: float) -> PhasedData:
+    """Data without the reflections beyond a resolution limit, Angstrom.
+
+    Raises
+    ------
+    InputError : the data do not reach that far.
+    """
+    old = data.reflections
+    if d_min < old.d_min:
+        raise InputError(f"The data extend to {old.d_min:.2f} A only and cannot be cut at "
+                         f"{d_min:g} A. Give a larger value.")
+    new = Reflections(old.cell, old.spacegroup, d_min)
+    place = old.find(new.hkl)
+    return PhasedData(new, *(values[place] for values in (data.f, data.sigf, data.hl,
+                                                          data.coefficients)))
+
+
+def _phased_from_sites(folder: Path) -> PhasedData:
+    """SAD phases from the sites, taken to be of the element most of them have."""
+    _, data, _ = read_anomalous(folder / "data.mtz")
+    if data.wavelength is None:
+        raise InputError(f"{folder / 'data.mtz'} does not say the wavelength.")
+    sites = _in_crystal(folder / SITES, data.reflections)
+    element = Counter(cra.atom.element.name for cra in sites[0].all()).most_common(1)[0][0]
+    phased = phase_sad(data, sites, Scatterer.at_wavelength(element, data.wavelength))
+    return PhasedData(data.reflections, phased.f, phased.sigf, phased.hl, phased.coefficients)
+
+
+def _in_crystal(path: Path, reflections: Reflections) -> gemmi.Structure:
+    """A structure in the cell of the data, which differs from that of the file by rounding."""
+    structure = gemmi.read_structure(str(path))
+    structure.cell, structure.spacegroup_hm = reflections.cell, reflections.spacegroup.xhm()
+    structure.setup_cell_images()
+    return structure
