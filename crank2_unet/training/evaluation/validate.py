@@ -215,7 +215,7 @@ def validate_entry(path: str, d_min: float | None, card: str, protocol: Protocol
 
     Returns
     -------
-    kind, spacegroup, d_min, n_measured, completeness; solvent (:func:`~.mask_runs.segment_case`);
+    kind, spacegroup, d_min, n_measured, completeness; device (of the network); solvent (:func:`~.mask_runs.segment_case`);
     segmentation (:func:`~.mask_runs.segmentation_scores`); runs: "start" and each mask or command ("a",
     "b") -> :meth:`~.scores.Truth.scores`, with r_free if models were built; seconds: of CPU time, by
     run.
@@ -248,6 +248,7 @@ def validate_entry(path: str, d_min: float | None, card: str, protocol: Protocol
     r, measured = case.data.reflections, np.isfinite(case.data.f)
     return {"kind": case.kind, "spacegroup": r.spacegroup.xhm(), "d_min": r.d_min,
             "n_measured": int(measured.sum()), "completeness": float(measured.mean()),
+            "device": asdict(net.device),
             "solvent": solvent, "segmentation": segmentation_scores(case, found), "runs": runs,
             "seconds": seconds}
 
