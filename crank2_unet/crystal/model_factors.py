@@ -18,8 +18,11 @@ def model_structure_factors(structure: gemmi.Structure, reflections: Reflections
     calculator = gemmi.DensityCalculatorX()
     calculator.d_min = reflections.d_min
     calculator.set_grid_cell_and_spacegroup(structure)
+    # some depositions have atoms of B = 0, whose density is too sharp for any grid
+    calculator.set_refmac_compatible_blur(structure[0])
     calculator.put_model_density_on_grid(structure[0])
-    atoms = structure_factors(calculator.grid, reflections)
+    sharpening = np.exp(calculator.blur / 4 * reflections.inverse_d_squared)
+    atoms = sharpening * structure_factors(calculator.grid, reflections)
     # 0.7 A keeps the edge of the mask smooth at low resolution
     solvent = empty_grid(reflections.cell, reflections.spacegroup, min(reflections.d_min / 3, 0.7))
     gemmi.SolventMasker(gemmi.AtomicRadiiSet.Refmac).put_mask_on_float_grid(solvent, structure[0])

@@ -33,27 +33,42 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_prepare(commands) -> None:
-    parser = _command(commands, "prepare", _prepare, "simulate and phase training data", """
-Simulates a SAD experiment for each deposited structure of a split, phases it as 'crank2-unet phase'
-does, and stores the maps with the true solvent mask.  Files that exist are kept, so that an
+    parser = _command(commands, "prepare", _prepare, "make the maps and masks to train with", """
+From FOLDER: simulates a SAD experiment for each deposited structure of a split, phases it as
+'crank2-unet phase' does, and stores the maps with the true solvent mask.  From the PDB or a folder of
+its files: phases the deposited Friedel mates from the deposited anomalous scatterers, leaves out what
+the paper left out, and sets entries aside for validation.  What is there is kept, so that an
 interrupted run is continued by repeating the command.""")
-    parser.add_argument("structures", metavar="FOLDER", help="index.csv and CODE.cif.gz files")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("structures", metavar="FOLDER", nargs="?",
+                        help="index.csv and CODE.cif.gz files")
+    source.add_argument("--from-pdb", action="store_true", help="all SAD structures of the PDB")
+    source.add_argument("--from-folder", metavar="FOLDER", help="CODE.cif.gz and CODE-sf.cif.gz files")
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
-    parser.add_argument("--split", default="train", choices=["train", "validation", "test"])
-    parser.add_argument("--limit", type=int, metavar="N", help="structures; default: all")
-    parser.add_argument("--variants", type=int, default=1, metavar="N",
-                        help="experiments for each structure; default: 1")
-    parser.add_argument("--first-variant", type=int, default=0, metavar="N",
-                        help="number of the first of these, to add to a folder; default: 0")
-    parser.add_argument("--later-cycles", type=int, default=1, metavar="N",
-                        help="maps after density modification for each experiment; default: 1")
-    parser.add_argument("--masks-of", metavar="CARD.json", help="model whose masks make the maps "
-                        "after density modification; default: classical and damaged true masks")
-    parser.add_argument("--both-hands", action="store_true",
-                        help="phase with the other hand of the sites, too")
-    parser.add_argument("--largest-volume", type=float, metavar="A^3",
-                        help="of the cell; default: 1.8e6")
+    parser.add_argument("--limit", type=int, metavar="N",
+                        help="structures, chosen at random; default: all")
+    parser.add_argument("--later-cycles", type=int, metavar="N", help="maps after density modification "
+                        "for each experiment; default: 1, of the PDB 0")
     parser.add_argument("--seed", type=int, default=0)
+    simulated = parser.add_argument_group("simulated experiments")
+    simulated.add_argument("--split", choices=["train", "validation", "test"], help="default: train")
+    simulated.add_argument("--variants", type=int, metavar="N",
+                           help="experiments for each structure; default: 1")
+    simulated.add_argument("--first-variant", type=int, metavar="N",
+                           help="number of the first of these, to add to a folder; default: 0")
+    simulated.add_argument("--masks-of", metavar="CARD.json", help="model whose masks make the maps "
+                           "after density modification; default: classical and damaged true masks")
+    simulated.add_argument("--both-hands", action="store_true", default=None,
+                           help="phase with the other hand of the sites, too")
+    simulated.add_argument("--largest-volume", type=float, metavar="A^3",
+                           help="of the cell; default: 1.8e6")
+    deposited = parser.add_argument_group("deposited data")
+    deposited.add_argument("--d-min-from", type=float, metavar="A",
+                           help="--from-pdb: only entries whose d_min is at least this")
+    deposited.add_argument("--clusters", metavar="FILE", help="--from-folder: clusters of sequences, one "
+                           "on a line (1ABC_1 2XYZ_1); without it none is set aside for validation")
+    deposited.add_argument("--keep-out", metavar="FILE", help="codes of entries to leave out with all "
+                           "their families, such as those that the network will be judged by")
     _add_dask(parser)
 
 
@@ -170,18 +185,52 @@ def _pass_on(options) -> None:
     importlib.import_module(f"{__package__}.{options.module}").main(options.rest)
 
 
-def _prepare(options) -> None:
-    from .preparation.prepare import LARGEST_VOLUME, prepare
+_SIMULATED = ("split", "variants", "first_variant", "masks_of", "both_hands", "largest_volume")
+_DEPOSITED = ("d_min_from", "clusters", "keep_out")
 
-    folder = Path(options.structures)
-    done = prepare(folder / "index.csv", folder, options.output, options.split, options.limit,
-                   options.variants, options.later_cycles, options.seed, options.workers,
-                   options.scheduler, options.both_hands,
-                   options.largest_volume or LARGEST_VOLUME, options.masks_of,
-                   options.first_variant)
+
+def _prepare(options) -> None:
+    """Only options that were given are handed on: the functions have the defaults."""
+    shared = _given(options, ("limit", "later_cycles", "seed", "workers", "scheduler"))
+    if options.structures:
+        _refuse(options, _DEPOSITED, "--from-pdb or --from-folder")
+        _prepare_simulated(Path(options.structures), options.output,
+                           {**shared, **_given(options, _SIMULATED)})
+    else:
+        _refuse(options, _SIMULATED, "a FOLDER of structures")
+        _prepare_deposited(options, shared)
+
+
+def _given(options, names: tuple[str, ...]) -> dict:
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _refuse(options, names: tuple[str, ...], source: str) -> None:
+    if found := _given(options, names):
+        raise InputError(f"--{next(iter(found)).replace('_', '-')} goes with {source}.")
+
+
+def _prepare_simulated(folder: Path, out: str, settings: dict) -> None:
+    from .preparation.prepare import prepare
+
+    done = prepare(folder / "index.csv", folder, out, **settings)
     print(f"{done.written} written, {done.existing} existed, {len(done.failures)} failed")
     for name, message in done.failures.items():
         print(f"  {name}: {message}")
+
+
+def _prepare_deposited(options, shared: dict) -> None:
+    from .deposited.collect import from_folder, from_pdb, read_codes, render
+
+    if options.keep_out:
+        shared["keep_out"] = read_codes(options.keep_out)
+    if options.from_pdb:
+        _refuse(options, ("clusters",), "--from-folder")
+        manifest = from_pdb(options.output, None, options.d_min_from, **shared)
+    else:
+        _refuse(options, ("d_min_from",), "--from-pdb")
+        manifest = from_folder(options.from_folder, options.output, options.clusters, **shared)
+    print(render(manifest))
 
 
 def _export(options) -> None:

@@ -145,7 +145,7 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     start = phased.coefficients
     data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
     maps = [PreparedMap(0, start, phased.phi, phased.fom)]
-    maps += [_later_map(data, truth, float(row["solvent"]), rng, net) for _ in range(later_cycles)]
+    maps += [later_map(data, truth, float(row["solvent"]), rng, net) for _ in range(later_cycles)]
     return encode(row["code"], row["split"], variant, int(row["n_residues"]), float(row["solvent"]),
                   settings, data, truth, simulated.f_true, maps,
                   _other_hand(simulated) if both_hands else None)
@@ -170,8 +170,8 @@ def enantiomorphic_factors(f: np.ndarray, reflections: Reflections) -> np.ndarra
     return np.conj(f) * np.exp(2j * np.pi * (reflections.hkl @ shift))
 
 
-def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
-               rng: np.random.Generator, net: SolventNet | None) -> PreparedMap:
+def later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
+              rng: np.random.Generator, net: SolventNet | None) -> PreparedMap:
     """A map of 1 to 6 cycles of density modification.
 
     Without a network, half the time with the classical mask, otherwise with what stands for masks

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gemmi
 import numpy as np
@@ -21,7 +21,6 @@ from ...crystal.phases import map_correlation, mean_phase_error, to_complex
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...modification.sharpening import Sharpening
-from ...simulation.settings import SadSettings
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class PreparedStructure:
 
 
 def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
-           settings: SadSettings, data: PhasedData, truth: gemmi.FloatGrid, f_true: np.ndarray,
+           settings: Any, data: PhasedData, truth: gemmi.FloatGrid, f_true: np.ndarray,
            maps: list[PreparedMap], other: OtherHand | None) -> dict:
     """The arrays of one prepared file.
 
@@ -150,7 +149,7 @@ def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
     ----------
     code, split, variant : entry of the PDB, its split and number of the experiment.
     n_residues, solvent : in the asymmetric unit; solvent content of the modelled mass.
-    settings : of the experiment.
+    settings : of the experiment, a dataclass.
     data, maps : phased data and their maps, the first as phased.
     truth : solvent mask of the model.
     f_true : (n,) complex, true structure factors.
@@ -162,7 +161,7 @@ def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
     (m, n) of m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed
     bits of the solvent mask) and truth_shape; phi_true (n,), degrees, and f_true (n,), of all
     reflections; solvent_mask, solvent_matthews;
-    n_residues; settings (JSON of SadSettings).  With ``other`` also other_spacegroup,
+    n_residues; settings (as JSON).  With ``other`` also other_spacegroup,
     other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
     the enantiomorph of the structure.
     """

@@ -1,0 +1,263 @@
+"""The paper's data preparation (section 2.1): from a search of the PDB to maps with true masks.
+
+A folder holds all of it: ``search.json`` and ``clusters.txt`` (what the services answered), ``files``
+(as downloaded, and where each came from), ``records`` (what became of each entry), ``train`` and ``validation`` (prepared structures), ``manifest.json`` (everything, with counts).  Each
+part is made once: an interrupted run is continued by repeating it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+from tqdm import tqdm
+
+from ... import __version__
+from ...errors import InputError
+from ...files.output import staged_file, write_json
+from ..evaluation.metrics import format_table
+from ..parallel import Kept, run_all
+from .archive import KINDS, Archive, Missing, sad_query, sha256
+from .entry import NO_ANOMALOUS, REASONS, UNREADABLE, prepare_entry
+from .split import families, validation_families
+
+KEPT_OUT = "kept out, or of the family of one that is"
+IDENTITY = 30  # per cent, of the clusters of sequences
+SPLITS = ("train", "validation")
+# code, kind of file, and what an earlier run recorded of it
+Supply = Callable[[str, str, Optional[dict]], dict]
+
+
+def from_pdb(out: str | Path, archive: Archive | None = None, d_min: float | None = None,
+             **more) -> dict:
+    """Find, download and prepare the SAD structures of the PDB.
+
+    Parameters
+    ----------
+    out : folder of all results, made if need be.
+    archive : the services; default: those of the RCSB.
+    d_min : only entries that reach at most this resolution, Angstrom.
+    more : see :func:`prepare_all`.
+
+    Returns
+    -------
+    The manifest.
+
+    Raises
+    ------
+    InputError : a service does not answer; nothing was found.
+    """
+    out, archive = Path(out), archive or Archive()
+    _make(out)
+    query = sad_query(d_min)
+    search = _search(out / "search.json", archive, query)
+    if not search["codes"]:
+        raise InputError("The search of the PDB found no entry.")
+    clusters = _clusters(out / "clusters.txt", archive, set(search["codes"]))
+    return prepare_all(out, search["codes"], clusters, search,
+                       partial(_downloaded, out, archive), **more)
+
+
+def from_folder(folder: str | Path, out: str | Path, clusters: str | Path | None = None,
+                **more) -> dict:
+    """Prepare entries whose files, named as in the PDB (``1abc.cif.gz``, ``1abc-sf.cif.gz``; also not
+    compressed), are in a folder.
+
+    Parameters
+    ----------
+    clusters : file with the entities of one cluster of sequences ("1ABC_1 2XYZ_1") on each line.
+        Without it all entries are for training.
+    more : see :func:`prepare_all`.
+
+    Raises
+    ------
+    InputError : the folder holds no entry, or ``clusters`` cannot be read.
+    """
+    out, folder = Path(out), Path(folder).resolve()
+    codes = sorted({path.name.partition("-sf.cif")[0].upper() for path in folder.glob("*-sf.cif*")})
+    if not codes:
+        raise InputError(f"{folder} holds no structure factors named CODE-sf.cif or CODE-sf.cif.gz.")
+    try:
+        text = Path(clusters).read_text() if clusters else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{clusters} cannot be read: {error}.") from error
+    _make(out)
+    return prepare_all(out, codes, _in_clusters(text, set(codes)) if clusters else None,
+                       {"folder": str(folder)}, partial(_local, folder), **more)
+
+
+def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, source: dict,
+                supply: Supply, keep_out: Iterable[str] = (), limit: int | None = None,
+                later_cycles: int = 0, seed: int = 0, workers: int = 1,
+                scheduler: str | None = None) -> dict:
+    """Fetch and prepare entries, and write the manifest.
+
+    Parameters
+    ----------
+    codes : of the entries, in capitals.
+    clusters : codes in each cluster of sequences; None: not known, all entries are for training.
+    source : said in the manifest.
+    supply : gives what the record says of a file: its path, in ``out`` or absolute, and its checksum.
+    keep_out : codes of entries that are not used, nor any of their families: those that a network
+        will be judged by.
+    limit : number of entries, chosen at random.
+    later_cycles, seed : see :func:`.entry.prepare_entry`; ``seed`` also chooses the entries for
+        validation.
+    workers, scheduler : see :func:`~crank2_unet.training.parallel.run_all`.
+    """
+    keep_out = {code.upper() for code in keep_out}
+    every = sorted({*codes, *keep_out})
+    family = families(every, clusters or [])
+    validation = validation_families(family, seed) & (clusters is not None)
+    barred = set(family[np.isin(every, sorted(keep_out))])
+    place = {code: i for i, code in enumerate(every)}
+    chosen = [codes[i] for i in sorted(np.random.default_rng(seed).permutation(len(codes))[:limit])]
+    used = [code for code in chosen if family[place[code]] not in barred]
+    for code in tqdm(used, desc="files", unit="entry", mininterval=1.0):
+        _fetch(out, code, supply)
+    splits = {code: SPLITS[int(validation[place[code]])] for code in used}
+    jobs = {code: (str(out.resolve()), code, splits[code], later_cycles, seed) for code in used}
+    kept = Kept(out / "records", {"later_cycles": later_cycles, "seed": seed})
+    found, failures = run_all(_prepare, jobs, workers, scheduler, kept) if jobs else ({}, {})
+    entries = []
+    for code in chosen:
+        result = found.get(code, {} if code in used else {"excluded": KEPT_OUT, "detail": ""})
+        entries.append({"code": code, "family": int(family[place[code]]), **result,
+                        "split": splits[code] if result.get("excluded", "") is None else None,
+                        "files": _files(out, code)})
+    manifest = {"program": f"crank2-unet {__version__}", "source": source,
+                "seed": seed, "identity": IDENTITY if clusters is not None else None,
+                "counts": _counts(entries), "splits": _splits(entries), "failures": failures,
+                "entries": entries}
+    with staged_file(out / "manifest.json") as file:
+        write_json(manifest, file)
+    return manifest
+
+
+def _make(out: Path) -> None:
+    for name in ("files", *SPLITS):
+        (out / name).mkdir(parents=True, exist_ok=True)
+
+
+def _search(path: Path, archive: Archive, query: dict) -> dict:
+    """The answer of the search, of now or of an earlier run with the same query."""
+    if path.exists():
+        kept = json.loads(path.read_text())
+        if kept["query"] == query:
+            return kept
+        raise InputError(f"{path} is of another search. Choose another folder with -o, or remove it to "
+                         "search anew.")
+    codes = list(tqdm(archive.find(query), desc="search", unit="entry", mininterval=1.0))
+    answer = {"url": archive.search_url, "date": _now(), "query": query, "codes": codes}
+    with staged_file(path) as file:
+        write_json(answer, file)
+    return answer
+
+
+def _clusters(path: Path, archive: Archive, codes: set[str]) -> list[list[str]]:
+    """Clusters of sequences, those that hold entries found, as they were in the first run."""
+    if not path.exists():
+        lines = [" ".join(members) for members in archive.clusters(IDENTITY)
+                 if codes.intersection(members)]
+        with staged_file(path) as file:
+            file.write_text("\n".join(lines))
+    return _in_clusters(path.read_text(), codes)
+
+
+def _in_clusters(text: str, codes: set[str]) -> list[list[str]]:
+    every = ([entity.partition("_")[0].upper() for entity in line.split()]
+             for line in text.splitlines())
+    return [members for members in every if codes.intersection(members)]
+
+
+def _files(out: Path, code: str) -> dict:
+    """The files of an entry that are there, by kind: path, checksum and where they came from."""
+    path = out / "files" / f"{code}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _fetch(out: Path, code: str, supply: Supply) -> None:
+    """Make sure that the files of an entry are there and unchanged, and their origin recorded."""
+    known, files = _files(out, code), {}
+    for kind in KINDS:
+        with suppress(Missing):
+            files[kind] = supply(code, kind, known.get(kind))
+    if files != known:
+        with staged_file(out / "files" / f"{code}.json") as file:
+            write_json(files, file)
+
+
+def _downloaded(out: Path, archive: Archive, code: str, kind: str, known: dict | None) -> dict:
+    """A file from the archive, of now or of an earlier run."""
+    path = out / "files" / KINDS[kind].format(code.lower())
+    if known and path.exists() and sha256(path) == known["sha256"]:
+        return known
+    return {"path": f"files/{path.name}", "date": _now(), **asdict(archive.fetch(code, kind, path))}
+
+
+def _local(folder: Path, code: str, kind: str, known: dict | None) -> dict:
+    """A file of a folder, compressed or not, its code in small or capital letters."""
+    for written in (code.lower(), code):
+        name = KINDS[kind].format(written)
+        for path in (folder / name, folder / name.removesuffix(".gz")):
+            if path.is_file():
+                return {"path": str(path), "sha256": sha256(path), "size": path.stat().st_size}
+    raise Missing(f"{folder} holds no {name}.")
+
+
+def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int) -> dict:
+    """What became of an entry; its prepared file is written."""
+    files = _files(Path(out), code)
+    for kind, reason in (("coordinates", UNREADABLE), ("reflections", NO_ANOMALOUS)):
+        if kind not in files:
+            return {"excluded": reason, "detail": f"there is no file of {kind}"}
+    coordinates, reflections = (str(Path(out) / files[kind]["path"]) for kind in KINDS)
+    return prepare_entry(code, coordinates, reflections,
+                         str(Path(out) / split / f"{code.lower()}_0.npz"), later_cycles, seed)
+
+
+def _counts(entries: list[dict]) -> dict[str, int]:
+    """Entries that were found, that each exclusion took, and that remain."""
+    found = Counter(entry.get("excluded", "failed") for entry in entries)
+    return {"found": len(entries), **{reason: found[reason] for reason in (KEPT_OUT, *REASONS)},
+            "failed": found["failed"], "used": found[None]}
+
+
+def _splits(entries: list[dict]) -> dict[str, dict[str, int]]:
+    """Entries and families of each split."""
+    return {split: {"entries": len(those), "families": len({e["family"] for e in those})}
+            for split in SPLITS for those in [[e for e in entries if e["split"] == split]]}
+
+
+def read_codes(path: str | Path) -> list[str]:
+    """Codes in a file, separated by blanks, commas or lines.
+
+    Raises
+    ------
+    InputError : it cannot be read.
+    """
+    try:
+        return Path(path).read_text().replace(",", " ").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def render(manifest: dict) -> str:
+    """The counts as the paper's Table 1, and the splits as its Table 3."""
+    counts = format_table(["entries", ""], [list(row) for row in manifest["counts"].items()])
+    splits = format_table(["split", "entries", "families"],
+                          [[name, *values.values()] for name, values in manifest["splits"].items()])
+    failed = [f"{code} failed: {message}" for code, message in manifest["failures"].items()]
+    return "\n".join([counts, "", splits, *failed])
