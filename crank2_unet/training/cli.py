@@ -65,8 +65,8 @@ interrupted run is continued by repeating the command.""")
     deposited = parser.add_argument_group("deposited data")
     deposited.add_argument("--d-min-from", type=float, metavar="A",
                            help="--from-pdb: only entries whose d_min is at least this")
-    deposited.add_argument("--clusters", metavar="FILE", help="--from-folder: clusters of sequences,"
-                           " one on a line (1ABC_1 2XYZ_1); without it none is set aside for validation")
+    deposited.add_argument("--clusters", metavar="FILE", help="--from-folder: clusters of sequences, "
+                           "one on a line (1ABC_1 2XYZ_1); without it none is kept for validation")
     deposited.add_argument("--keep-out", metavar="FILE", help="codes of entries to leave out with all "
                            "their families, such as those that the network will be judged by")
     _add_dask(parser)

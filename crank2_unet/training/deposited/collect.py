@@ -1,8 +1,9 @@
 """The paper's data preparation (section 2.1): from a search of the PDB to maps with true masks.
 
 A folder holds all of it: ``search.json`` and ``clusters.txt`` (what the services answered), ``files``
-(as downloaded, and where each came from), ``records`` (what became of each entry), ``train`` and ``validation`` (prepared structures), ``manifest.json`` (everything, with counts).  Each
-part is made once: an interrupted run is continued by repeating it.
+(as downloaded, and where each came from), ``records`` (what became of each entry), ``train`` and
+``validation`` (prepared structures), ``manifest.json`` (everything, with counts).  Each part is made
+once: an interrupted run is continued by repeating it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
@@ -32,8 +32,8 @@ from .split import families, validation_families
 KEPT_OUT = "kept out, or of the family of one that is"
 IDENTITY = 30  # per cent, of the clusters of sequences
 SPLITS = ("train", "validation")
-# code, kind of file, and what an earlier run recorded of it
-Supply = Callable[[str, str, Optional[dict]], dict]
+# of a code, a kind of file and what an earlier run recorded: what is recorded of that file
+Supply = Callable[[str, str, dict], Optional[dict]]
 
 
 def from_pdb(out: str | Path, archive: Archive | None = None, d_min: float | None = None,
@@ -105,7 +105,7 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     codes : of the entries, in capitals.
     clusters : codes in each cluster of sequences; None: not known, all entries are for training.
     source : said in the manifest.
-    supply : gives what the record says of a file: its path, in ``out`` or absolute, and its checksum.
+    supply : gives the path of a file, in ``out`` or absolute, and its checksum; None without a file.
     keep_out : codes of entries that are not used, nor any of their families: those that a network
         will be judged by.
     limit : number of entries, chosen at random.
@@ -179,45 +179,46 @@ def _in_clusters(text: str, codes: set[str]) -> list[list[str]]:
 
 
 def _files(out: Path, code: str) -> dict:
-    """The files of an entry that are there, by kind: path, checksum and where they came from."""
+    """Path, checksum and origin of the files of an entry by kind; None of one that does not exist."""
     path = out / "files" / f"{code}.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _fetch(out: Path, code: str, supply: Supply) -> None:
     """Make sure that the files of an entry are there and unchanged, and their origin recorded."""
-    known, files = _files(out, code), {}
-    for kind in KINDS:
-        with suppress(Missing):
-            files[kind] = supply(code, kind, known.get(kind))
+    known = _files(out, code)
+    files = {kind: supply(code, kind, known) for kind in KINDS}
     if files != known:
         with staged_file(out / "files" / f"{code}.json") as file:
             write_json(files, file)
 
 
-def _downloaded(out: Path, archive: Archive, code: str, kind: str, known: dict | None) -> dict:
+def _downloaded(out: Path, archive: Archive, code: str, kind: str, known: dict) -> dict | None:
     """A file from the archive, of now or of an earlier run."""
-    path = out / "files" / KINDS[kind].format(code.lower())
-    if known and path.exists() and sha256(path) == known["sha256"]:
-        return known
-    return {"path": f"files/{path.name}", "date": _now(), **asdict(archive.fetch(code, kind, path))}
+    path, found = out / "files" / KINDS[kind].format(code.lower()), known.get(kind)
+    if kind in known and (not found or path.exists() and sha256(path) == found["sha256"]):
+        return found
+    try:
+        return {"path": f"files/{path.name}", "date": _now(), **asdict(archive.fetch(code, kind, path))}
+    except Missing:
+        return None
 
 
-def _local(folder: Path, code: str, kind: str, known: dict | None) -> dict:
+def _local(folder: Path, code: str, kind: str, known: dict) -> dict | None:
     """A file of a folder, compressed or not, its code in small or capital letters."""
     for written in (code.lower(), code):
         name = KINDS[kind].format(written)
         for path in (folder / name, folder / name.removesuffix(".gz")):
             if path.is_file():
                 return {"path": str(path), "sha256": sha256(path), "size": path.stat().st_size}
-    raise Missing(f"{folder} holds no {name}.")
+    return None
 
 
 def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int) -> dict:
     """What became of an entry; its prepared file is written."""
     files = _files(Path(out), code)
     for kind, reason in (("coordinates", UNREADABLE), ("reflections", NO_ANOMALOUS)):
-        if kind not in files:
+        if not files[kind]:
             return {"excluded": reason, "detail": f"there is no file of {kind}"}
     coordinates, reflections = (str(Path(out) / files[kind]["path"]) for kind in KINDS)
     return prepare_entry(code, coordinates, reflections,
