@@ -221,7 +221,7 @@ def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int) -> d
         if not files[kind]:
             return {"excluded": reason, "detail": f"there is no file of {kind}"}
     coordinates, reflections = (str(Path(out) / files[kind]["path"]) for kind in KINDS)
-    return prepare_entry(code, coordinates, reflections,
+    return prepare_entry(code, split, coordinates, reflections,
                          str(Path(out) / split / f"{code.lower()}_0.npz"), later_cycles, seed)
 
 

@@ -58,13 +58,13 @@ class DepositedExperiment:
     n_sites: int
 
 
-def prepare_entry(code: str, coordinates: str, reflections: str, out: str, later_cycles: int = 0,
-                  seed: int = 0) -> dict:
+def prepare_entry(code: str, split: str, coordinates: str, reflections: str, out: str,
+                  later_cycles: int = 0, seed: int = 0) -> dict:
     """Phase an entry and write it as a prepared structure (:mod:`..preparation.prepared`).
 
     Parameters
     ----------
-    code : of the entry.
+    code, split : of the entry; "train" or "validation".
     coordinates, reflections : mmCIF files.
     out : of the prepared file.
     later_cycles, seed : maps after density modification and what chooses them, see
@@ -77,16 +77,16 @@ def prepare_entry(code: str, coordinates: str, reflections: str, out: str, later
     """
     try:
         return {"excluded": None, "detail": "",
-                **_prepare(code, coordinates, reflections, out, later_cycles, seed)}
+                **_prepare(code, split, coordinates, reflections, out, later_cycles, seed)}
     except Excluded as error:
         return {"excluded": error.reason, "detail": error.detail}
 
 
-def _prepare(code: str, coordinates: str, reflections: str, out: str, later_cycles: int,
-             seed: int) -> dict:
+def _prepare(code: str, split: str, coordinates: str, reflections: str, out: str,
+             later_cycles: int, seed: int) -> dict:
     structure, data, wavelength = _read(coordinates, reflections)
     scatterer, sites = deposited_substructure(structure, wavelength)
-    phased = phase_sad(data, sites, scatterer)
+    phased = phase_sad(data, sites, scatterer, complete=False)
     f_true = model_structure_factors(structure, data.reflections)
     found = _agreement(phased, f_true, data)
     if not found["phase_error"] <= _LARGEST_ERROR:
@@ -105,8 +105,8 @@ def _prepare(code: str, coordinates: str, reflections: str, out: str, later_cycl
     maps += [later_map(start, truth, solvent, rng, None) for _ in range(later_cycles)]
     experiment = DepositedExperiment("deposited", scatterer, wavelength, data.reflections.d_min,
                                      phased.statistics["n_sites"])
-    write_prepared(out, encode(code, 0, n_residues, solvent, experiment, start, truth, f_true, maps,
-                               None))
+    write_prepared(out, encode(code, split, 0, n_residues, solvent, experiment, start, truth, f_true,
+                               maps, None))
     return {"scatterer": scatterer.element, **{k: v for k, v in asdict(experiment).items()
                                                if k in ("wavelength", "d_min", "n_sites")},
             "n_residues": n_residues, "solvent": solvent, **found}
