@@ -6,35 +6,15 @@ Nothing changes for a job without the option: each replaced method then only cal
 from __future__ import annotations
 
 import functools
-import os
-import shutil
-import subprocess
 import sys
-import sysconfig
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
-from ..errors import ProgramError
 from ..hook import is_crank2
 from . import option
 from .option import OPTION, OptionError
-
-OWN_PARROT = "unet-parrot"
-# Routes of a mask to Parrot, and what is said of them.
-ROUTES = {
-    "mskin": "which reads the weights of the network (-mskin)",
-    "carrier": "which does not read masks: it gets coefficients from which it makes that mask "
-               "(-colin-fmsk)",
-    "unet-parrot": "the replacement for Parrot of crank2-unet, because no cparrot was found",
-}
-
-
-class Parrot(NamedTuple):
-    """The program that a step with masks of the network runs, and how it gets them (``ROUTES``)."""
-
-    binary: str
-    route: str
+from .programs import OWN_PARROT, ROUTES, Parrot, choose_parrot, network_problem
+from .step_masks import StepMasks
 
 
 def activate(parse) -> None:
@@ -60,7 +40,8 @@ def activate(parse) -> None:
     _replace(parse.parse, "ParseCommandLine", functools.partial(_parse_command_line, common))
     _replace(parse.parse, "ParseAll", functools.partial(_parse_all, common))
     _replace(classes["dmfull"], "TreatInOutPar", functools.partial(_treat_dmfull, common, prefix))
-    _replace(classes["dmfull"], "RunPostprocess", _report_masks)
+    _replace(classes["dmfull"], "GetActualStats", _log_cycle)
+    _replace(classes["dmfull"], "RunPostprocess", _log_summary)
     parrot = import_module(prefix + "programs.parrot").parrot
     for method, ours in [("CheckBinary", _check_binary), ("TreatParams", _treat_params),
                          ("TreatInput", _treat_input)]:
@@ -104,44 +85,48 @@ def _parse_all(common, original, parser, dummy=False, skip_commline_parse=False)
 def _treat_dmfull(common, prefix, original, dmfull, set_all_par=False):
     """Turn dmmask into what Crank2 and Parrot know, once the programs of the step are chosen."""
     original(dmfull, set_all_par)
-    dmfull.unet_parrot = None
-    value = dmfull.GetParam(OPTION)
-    segments = value == "unet" or (value is None and dmfull.GetParam("map_segmentation"))
-    if not segments and value != "none":
+    dmfull.unet = None
+    value = dmfull.GetParam(OPTION) or ("unet" if dmfull.GetParam("map_segmentation") else None)
+    if value is None:
         return
     program = dmfull.dm.GetProg("parrot") if dmfull.dm else None
     if program is None:
-        _say(common.Warning, f"dmmask={value} is not used in the step of {dmfull.name}"
-             f"{_within(dmfull)}: only Parrot, in cycles of Crank2, takes masks.")
-    elif value == "none":
-        program.SetKey("histogram-match", True, keep_previous=False)
-        program.SetKey("ncs-average", True, keep_previous=False)
-    elif _is_ours(prefix):
-        _segment_or_not(common, dmfull, program)
-    else:
+        if value != "classic":
+            _say(common.Warning, f"dmmask={value} is not used in the step of {dmfull.name}"
+                 f"{_within(dmfull)}: only Parrot, in cycles of Crank2, takes masks.")
+    elif value == "unet" and not _is_ours(prefix):
         dmfull.SetParam("map_segmentation", True)
         _say(common.Info, "Solvent masks by the process segmentmap that this Crank2 brings along.")
+    else:
+        dmfull.unet = _masks(common, value, program)
+        if value == "unet":
+            dmfull.SetParam("map_segmentation", not dmfull.unet.problem)
+            if not dmfull.unet.problem:
+                dmfull.references = (option.REFERENCE,)
+        elif value == "none":
+            program.SetKey("histogram-match", True, keep_previous=False)
+            program.SetKey("ncs-average", True, keep_previous=False)
 
 
-def _segment_or_not(common, dmfull, program) -> None:
-    """Masks by the network if network and Parrot are usable, else the classical mask, and say so."""
-    explicit = program.GetParam("binary")
-    problem = network_problem()
-    if problem is None:
-        try:
-            dmfull.unet_parrot = choose_parrot(explicit)
-        except Exception as error:
-            problem = str(error)
-    if problem:
-        dmfull.SetParam("map_segmentation", False)
+def _masks(common, value: str, program) -> StepMasks:
+    """Network and Parrot of a step, if they are usable; says which, or why not."""
+    masks = StepMasks(value, problem=network_problem() if value == "unet" else "")
+    try:
+        masks.parrot = choose_parrot(program.GetParam("binary"))
+    except Exception as error:  # Crank2 itself stops if it needs the program
+        masks.problem = masks.problem or str(error)
+    if masks.problem and value == "unet":
         _say(common.Warning, "SOLVENT MASKS OF THE NETWORK CANNOT BE USED: the job goes on with the "
-             f"CLASSICAL mask. {problem}")
-        return
-    dmfull.SetParam("map_segmentation", True)
-    dmfull.references = (option.REFERENCE,)
-    binary, route = dmfull.unet_parrot
-    _say(common.Info, f"Solvent masks by the network (crank2-unet); density modification by {binary}, "
-                      f"{ROUTES[route]}.")
+             f"CLASSICAL mask. {masks.problem}")
+    if masks.parrot and not masks.problem:
+        mask = {"unet": "Solvent masks by the network (crank2-unet)",
+                "classic": "Solvent masks by local variance",
+                "none": "No solvent flattening: histograms are matched in the protein, which is found "
+                        "by local variance, and NCS is averaged"}[value]
+        _say(common.Info, f"{mask}; density modification by {masks.parrot.binary}"
+             + (f", {ROUTES[masks.parrot.route]}." if value == "unet" or
+                masks.parrot.route == OWN_PARROT else "."))
+    return masks
 
 
 def _within(dmfull) -> str:
@@ -162,50 +147,15 @@ def _is_ours(prefix: str) -> bool:
     return own or hasattr(module, "crank2_unet")
 
 
-@functools.cache
-def network_problem() -> str | None:
-    """Why the network cannot be used, by ``crank2-unet check``; None if it can."""
-    run = subprocess.run([sys.executable, "-m", "crank2_unet", "check"], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    lines = run.stdout.decode(errors="replace").strip().splitlines()
-    return None if run.returncode == 0 else (lines or ["crank2-unet check failed"])[-1]
-
-
-@functools.cache
-def choose_parrot(explicit: str | None) -> Parrot:
-    """The Parrot to run and its route.
-
-    Parameters
-    ----------
-    explicit : what the job names by ``binary::``; default: see
-        :func:`crank2_unet.parrot.program.find_parrot`, then our own replacement.
-
-    Raises
-    ------
-    ProgramError : there is none, it does not start, or it is not Parrot.
-    """
-    from ..parrot.program import VARIABLE, find_parrot, knows_mskin
-
-    found = find_parrot(explicit)
-    if found:
-        return Parrot(str(found), "mskin" if knows_mskin(found) else "carrier")
-    named = explicit or os.environ.get(VARIABLE)
-    if named:
-        raise ProgramError(f"There is no program {named}. Correct "
-                           f"{'binary:: of parrot' if explicit else VARIABLE}.")
-    # Python's folder of programs need not be on PATH
-    places = os.pathsep.join([sysconfig.get_path("scripts"),
-                              sysconfig.get_path("scripts", f"{os.name}_user")])
-    own = shutil.which(OWN_PARROT) or shutil.which(OWN_PARROT, path=places)
-    if own is None:
-        raise ProgramError(f"Neither cparrot nor {OWN_PARROT} was found. Set up CCP4, or install "
-                           "crank2-unet again.")
-    return Parrot(own, "unet-parrot")
+def _masks_of(program) -> StepMasks | None:
+    """Of the step that this Parrot works for; None where dmmask is not used."""
+    return getattr(getattr(program.process, "parent_process", None), "unet", None)
 
 
 def _parrot_of(program) -> Parrot | None:
-    """What was chosen for this Parrot; None where masks of the network are not used."""
-    return getattr(getattr(program.process, "parent_process", None), "unet_parrot", None)
+    """What was chosen for this Parrot; None where that was left to Crank2."""
+    masks = _masks_of(program)
+    return masks.parrot if masks else None
 
 
 def _check_binary(original, program, *arguments, **keywords):
@@ -221,7 +171,14 @@ def _treat_params(original, program):
 
 
 def _treat_input(original, program):
-    """Hand Parrot the mask of this cycle; in cycles without one it makes its own."""
+    """Hand Parrot the mask of this cycle, and note the solvent content for the log."""
+    _treat_mask(original, program)
+    if _masks_of(program):
+        _masks_of(program).used = _solvent_content(program)
+
+
+def _treat_mask(original, program):
+    """In cycles without a mask Parrot makes its own."""
     chosen = _parrot_of(program)
     mask = chosen and program.inp.Get("mapcoef", typ=("weighted", "mask"), col=("f", "ph"))
     folder = getattr(mask, "segmentation", None)
@@ -263,13 +220,24 @@ def _solvent_content(program) -> float:
     return float(program.GetKey("solvent-content") or 0.5)
 
 
-def _report_masks(original, dmfull, *arguments, **keywords):
-    """Say how often the network was used; each hand keeps its own count."""
-    for name, counted in [("", dmfull)] if not hasattr(dmfull, "dmf") else [
-            (f" for hand {i + 1}", hand) for i, hand in enumerate(dmfull.dmf)]:
-        done, failed = (getattr(counted, key, 0) for key in ("unet_masks", "unet_failures"))
-        if done + failed:
-            dmfull.Info(f"The network's mask was used{name} in {done} of {done + failed} cycles that "
-                        "asked for it.")
-            counted.unet_masks = counted.unet_failures = 0  # building runs the step many times
+def _log_cycle(original, dmfull, verbose, update_loggraph):
+    original(dmfull, verbose, update_loggraph)
+    if getattr(dmfull, "unet", None) and dmfull.cyc:  # 0: phases are combined only
+        dmfull.Info(dmfull.unet.end_of_cycle(*_solvent_contents(dmfull), dmfull.ph.fom))
+
+
+def _log_summary(original, dmfull, *arguments, **keywords):
+    """Each hand has had its own masks."""
+    hands = [(f" for hand {i + 1}", hand) for i, hand in enumerate(getattr(dmfull, "dmf", ()))]
+    for name, step in hands or [("", dmfull)]:
+        summary = getattr(step, "unet", None) and step.unet.summary(*_solvent_contents(step), name)
+        if summary:
+            dmfull.Info(summary)
     original(dmfull, *arguments, **keywords)
+
+
+def _solvent_contents(dmfull):
+    """By Matthews statistics (or given with the sequence), and as decided."""
+    holder = dmfull.inp.Get(has_solvent_content=True)
+    matthews = holder and holder.solvent_content
+    return matthews, dmfull.GetParam("solvent_content") or matthews

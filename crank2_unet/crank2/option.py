@@ -55,12 +55,13 @@ def settle(crank, command_line: str | None, dummy: bool) -> None:
     OptionError : a wrong value, or a contradiction.
     """
     for process in _tree(crank):
-        if _typed(process, OPTION):
-            _check(process.param[OPTION].value[0], f"{OPTION}::")
+        if OPTION in process.param:  # what was written, and Crank2's copies of it
+            written = process.param[OPTION].value
+            written[0] = _checked(written[0], f"{OPTION}::")
     source = f"--{OPTION}=" if command_line else f"{VARIABLE}="
     value = command_line or (None if _typed(crank, OPTION) else os.environ.get(VARIABLE))
     if value:
-        _check(value, source)
+        value = _checked(value, source)
     else:
         value, source = crank.GetParam(OPTION), f"{OPTION}::"
     for step in crank.processes if value else ():
@@ -89,10 +90,13 @@ def _typed(process, name: str) -> bool:
     return name in process.param and process.param[name].inputted
 
 
-def _check(value, source: str) -> None:
-    if value not in MEANINGS:
+def _checked(value, source: str) -> str:
+    """One of ``MEANINGS``, which may be written in capitals; Crank2 reads None as no text."""
+    found = str(value).lower()
+    if found not in MEANINGS:
         raise OptionError(f"{source}{value} is not a solvent mask. Use {source}"
                           f"{f' or {source}'.join(MEANINGS)}.")
+    return found
 
 
 def _use_parrot_for_hands(handdet, dummy: bool) -> None:

@@ -11,8 +11,10 @@ from importlib import import_module
 
 # absolute: Crank2 executes this file under a name of its own
 from crank2_unet import __version__
-from crank2_unet.crank2.activation import activate, choose_parrot
+from crank2_unet.crank2.activation import activate
 from crank2_unet.crank2.option import REFERENCE
+from crank2_unet.crank2.programs import choose_parrot
+from crank2_unet.crank2.step_masks import StepMasks
 
 _CRANK2 = __name__.rpartition("processes.")[0]
 activate(import_module(_CRANK2 + "parse"))  # where this file was reached without the import hook
@@ -36,14 +38,15 @@ class segmentmap(import_module(_CRANK2 + "process").process):  # type: ignore[mi
 
     def RunBody(self, *args, **kwargs):
         """Segment; if that fails, hand the present map on, from which Parrot makes its own mask."""
-        self.parent_process.ref_use = self._measured()
+        dmfull = self.parent_process
+        if getattr(dmfull, "unet", None) is None:  # its parameters were treated without us
+            dmfull.unet = StepMasks("unet")
+        dmfull.ref_use = self._measured()
         try:
             self._segment()
         except Exception as error:  # whatever happens here must not end a job of hours
             self._fall_back(error)
-        dmfull = self.parent_process
-        dmfull.unet_masks = getattr(dmfull, "unet_masks", 0) + (self._unet is not None)
-        dmfull.unet_failures = getattr(dmfull, "unet_failures", 0) + (self._unet is None)
+        dmfull.unet.from_network(self._unet and self.est_solvcont)
 
     def _segment(self):
         from crank2_unet.crank2 import handover
@@ -52,8 +55,8 @@ class segmentmap(import_module(_CRANK2 + "process").process):  # type: ignore[mi
 
         self._unet = None
         dmfull = self.parent_process
-        if getattr(dmfull, "unet_parrot", None) is None:  # its parameters were treated without us
-            dmfull.unet_parrot = choose_parrot(dmfull.dm.GetProg("parrot").GetParam("binary"))
+        if dmfull.unet.parrot is None:
+            dmfull.unet.parrot = choose_parrot(dmfull.dm.GetProg("parrot").GetParam("binary"))
         program = self.AddProg("unetsegment")
         handover.clear(self.rundir)
         program.Run()

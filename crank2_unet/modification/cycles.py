@@ -18,7 +18,7 @@ from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
 from ..crystal.phases import angle_degrees, map_correlation, phase_difference
 from ..errors import InputError
-from .expectation import ModifiedMap, modify_map, reliability
+from .expectation import ALL_KNOWN, Knowledge, ModifiedMap, modify_map, reliability
 from .ncs import NcsSums
 from .region_weights import RegionWeights
 from .sharpening import Sharpening
@@ -105,7 +105,7 @@ class ModificationResult:
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                    progress: Callable[[CycleStatistics], None] | None = None,
                    averager: Averager | None = None, held_back: float = HELD_BACK,
-                   ) -> ModificationResult:
+                   knowledge: Knowledge = ALL_KNOWN) -> ModificationResult:
     """Improve phases by what is known of solvent and protein density.
 
     All cycles work on sharpened amplitudes (:mod:`~.sharpening`); the result has the
@@ -135,6 +135,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         :class:`~crank2_unet.modification.ncs.NcsAverager`; called with the current map and the cycle.
     held_back : share of the amplitudes that the control does not know; 0: all agreement is
         trusted, and all experimental phases.
+    knowledge : of density, which is used; see :func:`~.expectation.modify_map`.
 
     Raises
     ------
@@ -146,9 +147,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         raise InputError("The starting map is empty: all its coefficients are zero.")
     sharpening = Sharpening.of(data)
     data = sharpening.apply(data)
-    main = _Sequence(data, averager)
+    main = _Sequence(data, averager, knowledge)
     unknown = _some(data, held_back)
-    control = _Sequence(data, averager, unknown) if held_back else None
+    control = _Sequence(data, averager, knowledge, unknown) if held_back else None
     statistics = []
     for cycle in range(1, cycles + 1):
         started = time.perf_counter()
@@ -178,13 +179,14 @@ class _Sequence:
     Parameters
     ----------
     data : the experiment.
-    averager : see :func:`modify_density`.
+    averager, knowledge : see :func:`modify_density`.
     held_back : (n,) bool, measured reflections that the map does not know; default: none.
     """
 
-    def __init__(self, data: PhasedData, averager: Averager | None,
+    def __init__(self, data: PhasedData, averager: Averager | None, knowledge: Knowledge,
                  held_back: np.ndarray | None = None):
         self._data, self._averager, self._held_back = data, averager, held_back
+        self._knowledge = knowledge
         start = data.coefficients if held_back is None else np.where(held_back, 0, data.coefficients)
         measured = np.isfinite(data.f)
         self._filled_in = ~measured if held_back is None else ~measured | held_back
@@ -204,7 +206,7 @@ class _Sequence:
         density = self.map.density
         ncs = self._averager and self._averager(density, cycle, reliability(density, weights))
         self.ncs_correlation = ncs.correlation if ncs else None
-        made = modify_map(density, weights, reflections.d_min, ncs)
+        made = modify_map(density, weights, reflections.d_min, ncs, self._knowledge)
         self.gamma, self.modified = made.gamma, self._less_own(made)
         weighted = combine(self._data, self.modified, trust, self._held_back)
         before, self._step = self._step, weighted.extrinsic - self.map.coefficients

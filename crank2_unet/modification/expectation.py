@@ -39,8 +39,24 @@ class ModifiedMap(NamedTuple):
     response: gemmi.FloatGrid
 
 
+class Knowledge(NamedTuple):
+    """What is known of true density and used.
+
+    Parameters
+    ----------
+    solvent : it is flat.
+    protein : its distribution.
+    """
+
+    solvent: bool = True
+    protein: bool = True
+
+
+ALL_KNOWN = Knowledge()
+
+
 def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
-               ncs: NcsSums | None = None) -> ModifiedMap:
+               ncs: NcsSums | None = None, knowledge: Knowledge = ALL_KNOWN) -> ModifiedMap:
     """Replace each density by its expectation, then remove the map's own part.
 
     The map is taken as truth plus Gaussian noise of the same size everywhere.  True density is flat
@@ -66,6 +82,7 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     solvent : P(solvent) on its grid, in [0, 1].
     d_min : resolution of the map, Angstrom.
     ncs : sums over the other copies.
+    knowledge : where it lacks a region, the density there stays as it is, but for averaging.
     """
     # one point of each orbit says all, and there may be ten times as many in the cell
     unit = asymmetric_unit(density)
@@ -83,10 +100,14 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
     place = (rho - level[0]) / step
     interval = np.clip(place.astype(np.int32), 0, slope.shape[1] - 1)
     slope = slope[row, interval]
-    expected = posterior[row, interval] + (place - interval) * slope
-    response = own * (1 - p_solvent) * slope / step
+    # density, and how it follows the map: what is not known is as the map has it
+    as_it_is = rho, 1.0
+    protein, in_protein = (posterior[row, interval] + (place - interval) * slope,
+                           slope / step) if knowledge.protein else as_it_is
+    flat, in_solvent = (flat, 0.0) if knowledge.solvent else as_it_is
+    response = own * (in_protein + p_solvent * (in_solvent - in_protein))
     gamma = float(np.mean(response, dtype=float))
-    modified = expected + p_solvent * (flat - expected) - gamma * start
+    modified = protein + p_solvent * (flat - protein) - gamma * start
     whole = orbits(density)
     return ModifiedMap(like(density, modified[whole]), gamma, like(density, response[whole]))
 

@@ -17,6 +17,7 @@ from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import append_columns
 from ..files.output import refuse_inputs
 from ..modification.cycles import CycleStatistics, ModificationResult, modify_density
+from ..modification.expectation import Knowledge
 from ..modification.ncs import NcsAverager, Operator
 from ..modification.ncs_search import operators_from_chains, operators_from_sites
 from ..modification.sharpening import Sharpening
@@ -56,14 +57,20 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
     def cycle_ends(statistics: CycleStatistics) -> None:
         log.cycle_ends(statistics, averager.statistics if averager else [])
 
-    result = modify_density(data, weights, options.cycles, cycle_ends, averager)
+    knowledge = Knowledge(options.does("solvent_flatten"), options.does("histogram_match"))
+    if averager is None and not any(knowledge):
+        raise InputError("-ncs-average is the only step, and there is no NCS: nothing would be "
+                         "modified. Give an operator or the file of a model in which to find it, or "
+                         "-solvent-flatten or -histogram-match, too.")
+    result = modify_density(data, weights, options.cycles, cycle_ends, averager,
+                            knowledge=knowledge)
     _write(options, given, result)
     log.finish(averager.operators if averager else [])
 
 
 def _averager(options: ParrotOptions, data: PhasedData, log: JobLog) -> NcsAverager | None:
     """NCS as the options tell; None without operators."""
-    if not options.averages:
+    if not options.does("ncs_average"):
         return None
     density = data.map.density
     operators = [Operator.parse(text) for text in options.ncs_operator]

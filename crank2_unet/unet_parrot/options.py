@@ -78,10 +78,15 @@ class ParrotOptions:
     device: str = "auto"
     threads: int = 0
 
-    @property
-    def averages(self) -> bool:
-        """Whether NCS averaging is on, by cparrot's rule: one step named switches the others off."""
-        return self.ncs_average or not (self.solvent_flatten or self.histogram_match)
+    def does(self, step: str) -> bool:
+        """Whether a step is on, by cparrot's rule: one step named switches the others off.
+
+        Parameters
+        ----------
+        step : "solvent_flatten", "histogram_match" or "ncs_average".
+        """
+        return getattr(self, step) or not (self.solvent_flatten or self.histogram_match
+                                           or self.ncs_average)
 
     @property
     def files(self) -> list[str]:
@@ -180,12 +185,6 @@ def _checked(options: ParrotOptions) -> ParrotOptions:
     if not 0 <= options.solvent_content < 1:
         raise InputError(f"-solvent-content {options.solvent_content:g}: give a fraction between "
                          "0 and 1.")
-    if options.solvent_flatten != options.histogram_match:
-        raise InputError("-solvent-flatten and -histogram-match are one step in unet-parrot: give "
-                         "both or neither.")
-    if options.ncs_average and not options.solvent_flatten:
-        raise InputError("-ncs-average without -solvent-flatten and -histogram-match: averaging "
-                         "alone is not an option of unet-parrot.")
     if options.mask_command and not options.mskin:
         raise InputError("-mask-command writes the mask that -mskin names: give both.")
     if options.mask_map and not options.mask_command:
@@ -218,5 +217,5 @@ mask        -mask unet|variance   default: the network if it can be used, else l
 network     -model CARD.json  -device auto|cpu|cuda  -threads N
 NCS         -ncs-operator ALPHA,BETA,GAMMA,X,Y,Z,X,Y,Z   -pdbin-ha FILE  -pdbin-mr FILE
             -ncs-mask-filter-radius R (6)  -ncs-asu-fraction X (0.1)
-steps       -solvent-flatten -histogram-match without -ncs-average: no NCS averaging
+steps       -solvent-flatten  -histogram-match  -ncs-average   these only; default: all three
 no effect   """ + "  ".join(f"-{name}" for name in UNNEEDED) + "\n"

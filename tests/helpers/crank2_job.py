@@ -18,6 +18,7 @@ from crank2_unet.parrot.program import find_parrot
 
 REPOSITORY = Path(__file__).parents[2]
 STANDINS = REPOSITORY / "tests" / "standins" / "crank2"
+COMMAND = [sys.executable, "-m", "crank2.crank2"]
 PROGRAMS = ("bp3", "cad", "cfft", "crossec", "gcx", "mapro", "mtzMADmod", "multicomb", "pdbcur",
             "refmac5", "sftools")
 
@@ -34,7 +35,6 @@ def crank2_folder() -> Path:
 class Job:
     """A finished Crank2 job."""
 
-    status: int
     log: str
     folder: Path
 
@@ -56,19 +56,25 @@ class Crank2:
     bin: Path
     work: Path
 
-    def run(self, name: str, keywords: str, *options: str, **environment: str) -> Job:
-        """Run a job from the folder in which the examples' files are."""
+    def run(self, name: str, keywords: str, *options: str, status: int = 0, **environment: str) -> Job:
+        """Run a job from the folder in which the examples' files are; it must end with ``status``."""
         keyin, folder = self.work / f"{name}.inp", self.work / name
         keyin.write_text(keywords)
+        output = self.command([*COMMAND, "--keyin", str(keyin), "--dirout", str(folder), "--xmlout",
+                               str(self.work / "crank.xml"), "--disable-rvapi", *options],
+                              status=status, **environment)
+        return Job(output, folder)
+
+    def command(self, command: list[str], status: int = 0, **environment: str) -> str:
+        """Output of a program that finds Crank2 and the stand-ins, and must end with ``status``."""
         path = os.pathsep.join([str(self.bin), "/usr/bin", "/bin"])
         modules = os.pathsep.join([str(crank2_folder().parent), str(STANDINS / "modules")])
         run = subprocess.run(
-            [sys.executable, "-m", "crank2.crank2", "--keyin", str(keyin), "--dirout", str(folder),
-             "--xmlout", str(self.work / "crank.xml"), "--disable-rvapi", *options],
-            env={**os.environ, "PATH": path, "PYTHONPATH": modules, "CRANK2": str(self.work / "env"),
-                 **environment},
+            command, env={**os.environ, "PATH": path, "PYTHONPATH": modules,
+                          "CRANK2": str(self.work / "env"), **environment},
             cwd=self.work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return Job(run.returncode, run.stdout, folder)
+        assert run.returncode == status, run.stdout
+        return run.stdout
 
 
 def prepare(folder: Path) -> Crank2:

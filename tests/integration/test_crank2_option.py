@@ -81,6 +81,18 @@ def test_top_and_step(read, lines, value):
     assert masks(read(lines.format(value))) == {"dmfull": value}
 
 
+@pytest.mark.parametrize("value", ["UNET", "Classic", "None"])
+def test_capitals_do_not_matter(read, monkeypatch, value):
+    expected = {"dmfull": value.lower()}
+    assert masks(read(f"dmmask::{value}\ndmfull")) == expected
+    assert masks(read(f"dmfull dmmask::{value}")) == expected
+    assert masks(read("dmfull", f"--dmmask={value}")) == expected
+    assert masks(read(f"comb_phdmmb dmmask::{value} dmfull dm parrot")) == {
+        "comb_phdmmb": value.lower(), **expected}
+    monkeypatch.setenv("CRANK2_DMMASK", value)
+    assert masks(read("dmfull")) == expected
+
+
 @pytest.mark.parametrize("step", ["comb_phdmmb", "mbref", "handdet"])
 def test_steps_with_density_modification_inside(read, step):
     assert masks(read(f"{step} dmmask::unet dmfull dm parrot")) == {step: "unet", "dmfull": "unet"}
@@ -108,10 +120,9 @@ def test_handdet_gets_parrot_only_where_it_is_asked(read):
 
 
 @pytest.mark.parametrize("lines, message", [
-    ("dmmask::Unet\ndmfull", "dmmask::Unet is not a solvent mask. Use dmmask::unet or dmmask::classic "
-                             "or dmmask::none."),
+    ("dmmask::Net\ndmfull", "dmmask::Net is not a solvent mask. Use dmmask::unet or dmmask::classic "
+                            "or dmmask::none."),
     ("dmfull dmmask::3", "Wrong type int of value 3 for parameter dmmask"),
-    ("dmfull dmmask::None", "dmmask::None is not"),
     ("dmfull dmmask::classic map_segmentation::True", "contradict each other"),
     ("dmmask::unet\ndmfull map_segmentation::False", "contradict each other"),
     ("dmfull dmmask::unet dm solomon", "the program solomon; only Parrot takes masks"),

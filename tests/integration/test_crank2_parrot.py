@@ -2,7 +2,7 @@
 
 import pytest
 
-from crank2_unet.crank2.activation import choose_parrot
+from crank2_unet.crank2.programs import choose_parrot
 from crank2_unet.errors import ProgramError
 
 

@@ -15,7 +15,7 @@ from crank2_unet.errors import InputError
 from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.modification import cycles as modification
 from crank2_unet.modification.cycles import modify_density
-from crank2_unet.modification.expectation import modify_map
+from crank2_unet.modification.expectation import Knowledge, modify_map
 from crank2_unet.modification.region_weights import VarianceWeights, deviation_radius
 from crank2_unet.modification.sharpening import Sharpening
 
@@ -147,6 +147,20 @@ def test_solvent_becomes_flat_and_protein_keeps_its_mean():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("known", ["solvent", "protein"])
+def test_a_region_of_which_nothing_is_known_stays_as_it_is(known):
+    """But for the share gamma of the map, which is taken away everywhere."""
+    data, _, mask = noisy(blob("P 21 21 21"))
+    density = data.map.density
+    knowledge = Knowledge(solvent=known == "solvent", protein=known == "protein")
+    modified, gamma, response = modify_map(density, mask, data.reflections.d_min, knowledge=knowledge)
+    changed = np.abs(modified.array - (1 - gamma) * density.array)
+    solvent = mask.array > 0.5
+    inside, outside = (solvent, ~solvent) if known == "solvent" else (~solvent, solvent)
+    assert changed[outside].max() < 1e-4 * density.array.std() < 0.1 * changed[inside].mean()
+    assert np.all(response.array[outside] == 1)
+
+
 def test_figures_of_merit_of_a_wrong_mask_hardly_rise_without_cause():
     data, truth, mask = noisy(blob("C 1 2 1"), fom=0.3)
     wrong = like(mask, np.roll(mask.array, mask.nu // 4, axis=0))

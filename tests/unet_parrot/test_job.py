@@ -19,6 +19,7 @@ from crank2_unet.crystal.phases import map_correlation, to_complex
 from crank2_unet.errors import ModelError
 from crank2_unet.files.maps import read_map, write_map
 from crank2_unet.modification.cycles import modify_density
+from crank2_unet.modification.expectation import ALL_KNOWN, Knowledge
 from crank2_unet.modification.region_weights import fixed_weights
 from crank2_unet.modification.sharpening import Sharpening
 from crank2_unet.network.session import SolventNet
@@ -72,6 +73,16 @@ def parrot(case, capsys):
 def columns(path, *labels):
     mtz = gemmi.read_mtz_file(str(path))
     return [mtz.column_with_label(label).array for label in labels]
+
+
+def in_file(case):
+    """Place of the rows of in.mtz among all reflections, and the data without the others."""
+    folder, data, *_ = case
+    kept = data.reflections.find(gemmi.read_mtz_file(str(folder / "in.mtz")).make_miller_array())
+    gone = np.ones(len(data.f), bool)
+    gone[kept] = False
+    return kept, replace(data, f=np.where(gone, np.nan, data.f), hl=np.where(gone[:, None], 0, data.hl),
+                         coefficients=np.where(gone, 0, data.coefficients))
 
 
 def quality(case, path, f, phi):
@@ -135,11 +146,7 @@ def test_the_modified_map_is_written_instead_of_the_combined_one(case, parrot):
                           "-mtzout", "modified.mtz", "-colout-fc", "FMOD,PHMOD")
     assert status == 0
     f, phi = columns(folder / "modified.mtz", "FMOD", "PHMOD")
-    kept = data.reflections.find(gemmi.read_mtz_file(str(folder / "in.mtz")).make_miller_array())
-    gone = np.ones(len(truth), bool)
-    gone[kept] = False
-    thinned = type(data)(data.reflections, np.where(gone, np.nan, data.f), data.sigf,
-                         np.where(gone[:, None], 0, data.hl), np.where(gone, 0, data.coefficients))
+    kept, thinned = in_file(case)
     expected = modify_density(thinned, fixed_weights(soften(mask, 0.7)), 1).modified[kept]
     assert map_correlation(to_complex(f, phi), expected,
                            data.reflections.multiplicity[kept]) > 0.9999
@@ -283,6 +290,27 @@ def test_ncs_operators_are_logged_for_crank2(case, parrot):
                             "-solvent-flatten", "-histogram-match", "-ncs-operator",
                             "10,20,30,5,5,5,9,9,9")
     assert status == 0 and re.findall(OPERATOR, log) == []
+
+
+@pytest.mark.parametrize("step, knowledge", [("solvent-flatten", Knowledge(protein=False)),
+                                             ("histogram-match", Knowledge(solvent=False))])
+def test_a_step_named_is_done_alone(case, parrot, step, knowledge):
+    folder, data, _, mask = case
+    status, _, errors = parrot("-mskin", "mask.ccp4", f"-{step}", "-modify-map-and-terminate",
+                               "-cycles", "1", "-mtzout", f"{step}.mtz", "-colout-fc", "FMOD,PHMOD")
+    assert status == 0, errors
+    found = to_complex(*columns(folder / f"{step}.mtz", "FMOD", "PHMOD"))
+    kept, thinned = in_file(case)
+    agreement = [map_correlation(found, modify_density(
+        thinned, fixed_weights(soften(mask, 0.7)), 1, knowledge=known).modified[kept],
+        data.reflections.multiplicity[kept]) for known in (knowledge, ALL_KNOWN)]
+    assert agreement[0] > 0.9999 and agreement[1] < 0.98
+
+
+def test_a_run_without_any_step_is_refused(case, parrot):
+    status, _, errors = parrot("-mask", "variance", "-ncs-average", "-mtzout", "none.mtz")
+    assert status == 1 and "nothing would be modified" in errors
+    assert not (case[0] / "none.mtz").exists()
 
 
 def test_help_and_an_empty_command_line(capsys):

@@ -5,6 +5,7 @@ import pytest
 from crank2_unet.errors import InputError
 from crank2_unet.unet_parrot.options import REFUSED, UNNEEDED, USAGE, parse
 
+STEPS = ("solvent-flatten", "histogram-match", "ncs-average")
 CRANK2 = """colin-hl crystal/peak/[HLA,HLB,HLC,HLD]
 mtzin-wrk ../in put.mtz
 colin-wrk-fo crystal/peak/[F,SIGF]
@@ -33,7 +34,7 @@ def test_keywords_of_crank2():
     assert options.title == 'a title, with "marks" and # signs'
     assert options.pdbin_ha == "heavy.pdb"
     assert (options.solvent_content, options.cycles, options.ncs_mask_filter_radius) == (0.43, 1, 9.0)
-    assert options.modify_map_and_terminate and options.averages
+    assert options.modify_map_and_terminate and options.does("ncs_average")
     assert options.ncs_operator == ["1,2,3,4,5,6,7,8,9", "9,8,7,6,5,4,3,2,1"]
     assert options.anisotropy_correction and not notes
 
@@ -69,8 +70,6 @@ def test_keywords_are_not_read_unasked():
     (["-mskin-value", "hard"], "mask or prob or soft"),
     (["-mask-command", "x"], "give both"),
     (["-mask-map", "x"], "-mask-command, which is missing"),
-    (["-histogram-match"], "give both or neither"),
-    (["-ncs-average"], "averaging alone"),
 ])
 def test_refusals_name_the_option(words, message):
     with pytest.raises(InputError, match=message):
@@ -82,10 +81,11 @@ def test_data_are_needed():
         parse(["-cycles", "3"])
 
 
-def test_one_step_named_switches_the_others_off():
-    both = ["-mtzin", "a.mtz", "-solvent-flatten", "-histogram-match"]
-    assert not parse(both)[0].averages
-    assert parse([*both, "-ncs-average"])[0].averages
+@pytest.mark.parametrize("named", [[], ["solvent-flatten"], ["histogram-match", "ncs-average"],
+                                   ["ncs-average"], list(STEPS)])
+def test_one_step_named_switches_the_others_off(named):
+    options, _ = parse(["-mtzin", "a.mtz", *(f"-{step}" for step in named)])
+    assert [step for step in STEPS if options.does(step.replace("-", "_"))] == (named or list(STEPS))
 
 
 def test_usage_tells_every_option():
