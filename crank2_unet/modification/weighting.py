@@ -32,13 +32,16 @@ _SIGMA_A = np.append(np.linspace(0.1, 0.9, 16), [0.93, 0.95, 0.97, 0.98])
 # expected bend of sigma-A, as second difference from shell to shell; holds the curve together
 _BEND = 0.05
 _TRUST = np.linspace(0.1, 1.0, 46)  # shares of sigma-A that are tried
-_PHASE_TRUST = np.geomspace(0.1, 1.0, 13)  # shares of experimental Hendrickson-Lattman coefficients
+# log of shares of experimental Hendrickson-Lattman coefficients: tried, and interpolated between
+_LOG_PHASE_TRUST, _LOG_FINE = (np.linspace(np.log(0.1), 0, count) for count in (13, 1201))
 # log-likelihood of a reflection that outweighs a share of 1/e, where the mean figure of merit by the
 # map alone is far above _POOR; more below
 _PRIOR, _POOR = 0.015, 0.2
 _ENOUGH = 2500  # reflections to find it by
 _NEARBY = 0.7  # width, in steps of h, k, l, of the Gaussian that weighs neighbours
-_LEAST_WEIGHT = 0.3  # of the mean over all reflections, beside 4.1 of all neighbours
+_STRONG = 6.0  # normalised intensity; what is beyond tells as much
+_RIDGE = 100.0  # reflections with one neighbour that speak for no correlation of intensities
+_LEAST_EXPECTED = 0.1  # intensity that neighbours can let expect
 _EXPECTED_WEIGHT = 6.0  # of the expected intensity of what is filled in; 2 to 6 are as good
 
 
@@ -186,15 +189,20 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
 def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np.ndarray:
     """Normalised amplitudes (n,) over those that their neighbours in reciprocal space let expect.
 
-    Much solvent and translational NCS correlate the intensities of neighbours.  A modified map shows
-    their strong and weak regions even where its phases are wrong, and sigma-A would take this for an
-    agreement of phases.  How much neighbours tell is found by linear regression.
+    Much solvent and translational NCS correlate the intensities of neighbours, the latter with a
+    sign that changes from step to step (Read, Adams & McCoy, 2013, Acta Cryst. D69, 176-183).  A
+    modified map shows their strong and weak regions even where its phases are wrong, and sigma-A would
+    take this for an agreement of phases.  How much each neighbour tells is found by linear regression.
     """
-    total, weight = _over_neighbours(e**2, reflections, measured)
-    mean = (total + _LEAST_WEIGHT) / (weight + _LEAST_WEIGHT)
-    (_, covariance), (_, variance) = np.cov(e[measured] ** 2, mean[measured])
-    slope = np.clip(covariance / max(variance, 1e-30), 0, 1)
-    return e / np.sqrt(1 + slope * (mean - 1))
+    excess = np.minimum(e**2, _STRONG) - 1
+    nearby = reflections.neighbours
+    there = ((nearby >= 0) & measured[nearby]) * excess[nearby]
+    # NEIGHBOURS is symmetric: steps to and fro tell the same
+    there = there[:len(there) // 2] + there[:len(there) // 2 - 1:-1]
+    known = there[:, measured]
+    tells = np.linalg.solve(known @ known.T + _RIDGE * np.eye(len(known)),
+                            known @ (excess[measured] - excess[measured].mean()))
+    return e / np.sqrt(np.maximum(1 + tells @ there, _LEAST_EXPECTED))
 
 
 def _excess(e: np.ndarray, reflections: Reflections, filled_in: np.ndarray) -> np.ndarray:
@@ -253,9 +261,10 @@ def _trust_in_phases(experiment: np.ndarray, by_map: np.ndarray) -> float:
     experiment, by_map = experiment[some], by_map[some]
     _, fom = phi_fom_from_hl(by_map, np.full(len(by_map), np.nan))
     prior = _PRIOR * (1 + (_POOR / fom.mean())**2)
-    gain = [np.mean(log_integral(k * experiment + by_map) - log_integral(k * experiment))
-            - prior * np.log(k)**2 for k in _PHASE_TRUST]
-    return float(_PHASE_TRUST[np.argmax(gain)])
+    support = [np.mean(log_integral(k * experiment + by_map) - log_integral(k * experiment))
+               for k in np.exp(_LOG_PHASE_TRUST)]
+    gain = CubicSpline(_LOG_PHASE_TRUST, support)(_LOG_FINE) - prior * _LOG_FINE**2
+    return float(np.exp(_LOG_FINE[np.argmax(gain)]))
 
 
 def _log_likelihoods(pair: _Pair, sigma_a: np.ndarray) -> np.ndarray:
