@@ -132,7 +132,7 @@ def plan_by_mask(mask: gemmi.FloatGrid) -> Plan:
     return Plan(fixed_weights(mask), float(mask.array.mean()), None)
 
 
-def modify(data: PhasedData, plan: Plan, engine: Engine, cycles: int, folder: Path,
+def modify(data: PhasedData, plan: Plan, engine: Engine, cycles: int | None, folder: Path,
            progress: Callable[[int], None] | None = None) -> tuple[Modified, gemmi.FloatGrid]:
     """Density modification by an engine; see :meth:`~crank2_unet.modification.engine.Engine.modify`.
 

@@ -70,7 +70,9 @@ mask.ccp4, result.json and report.html; with Parrot also its log and a script th
     parser.add_argument("--mask-one-is", choices=["solvent", "protein"],
                         help="what 1 means in FILE.ccp4; default: solvent, and a mask that looks "
                              "inverted is refused")
-    parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--cycles", type=int, metavar="N",
+                        help="default: until held-back amplitudes agree no better, at most 20; with "
+                             "Parrot 10")
     parser.add_argument("--ncs", choices=["auto", "none"], default="auto",
                         help="auto (default): average the map over non-crystallographic symmetry "
                              "that heavy-atom sites show and the map confirms; none: never")

@@ -31,7 +31,7 @@ def run_dm(options) -> None:
                              _choice(options), options.mask, options.cycles, progress, engine,
                              options.mask_one_is)
     _print_solvent(result)
-    print(f"Mask:             {options.mask}, in each of {options.cycles} cycles")
+    print(f"Mask:             {options.mask}, in each of {len(result['cycles'])} cycles")
     print(f"Engine:           {_engine(result)}")
     if "phases" in result:
         print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "

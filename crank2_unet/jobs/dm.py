@@ -8,6 +8,7 @@ from ..files.maps import read_mask, write_map
 from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import write_phased
 from ..files.output import staged
+from ..modification.cycles import MOST_CYCLES
 from ..modification.region_weights import check_convention
 from ..network.session import SolventNet
 from ..pipeline import Plan, Progress, modify, plan, plan_by_mask, sharpened_map
@@ -21,7 +22,7 @@ _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
 
 
 def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
-           choice: NetworkChoice = NetworkChoice(), mask: str = "unet", cycles: int = 10,
+           choice: NetworkChoice = NetworkChoice(), mask: str = "unet", cycles: int | None = None,
            progress: Progress | None = None, engine: EngineChoice = EngineChoice(),
            mask_one_is: str | None = None) -> dict:
     """Density modification with the mask renewed in every cycle; writes dm.mtz, mask.ccp4,
@@ -32,7 +33,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     ----------
     mask : "unet", "variance" (local variance, the classical mask; Parrot's own if that is the
         engine) or a CCP4 map with 1 = solvent, which is used in every cycle.
-    cycles : of density modification, 1 or more.
+    cycles : of density modification, 1 or more; None: until they gain nothing, at most
+        :data:`~crank2_unet.modification.cycles.MOST_CYCLES`.
     mask_one_is : what 1 stands for in the mask file, "solvent" or "protein"; None: solvent, unless the
         density says otherwise, which is an error.
 
@@ -42,9 +44,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     ProgramError : Parrot failed; what it was given and its log are kept in a folder that the
         message names.
     """
-    if cycles < 1:
+    if cycles is not None and cycles < 1:
         raise InputError(f"The number of cycles is {cycles}. Give 1 or more.")
-    clock = Clock()
+    clock, most = Clock(), cycles or MOST_CYCLES
     with Warnings() as warnings, staged(
             folder, "dm", [mtzin, mask, content.sequence, choice.model, engine.ncs_sites],
             _OUTPUTS.values()) as stage:
@@ -61,7 +63,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                                  mask_one_is is not None)
                 by = plan_by_mask(by_file)
                 entries = {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
-            announce_size(given.data.reflections, cycles + 1,
+            announce_size(given.data.reflections, most + 1,
                           net.device.threads if net else usable_cores())
         with clock.stage("network"):
             if net:
@@ -69,7 +71,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                 entries = _describe_plan(by, given, net, composition)
         with clock.stage("modification"):
             modified, solvent = modify(given.data, by, program, cycles, stage,
-                                       progress and (lambda cycle: progress(cycle, cycles)))
+                                       progress and (lambda cycle: progress(cycle, most)))
         with clock.stage("write"):
             names = write_phased(stage / "dm.mtz", given, modified)
             write_map(solvent, stage / "mask.ccp4")
@@ -77,7 +79,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         result = common("dm", given, net, clock, warnings, outputs) | entries | {
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
             "ncs_sites": engine.ncs_sites,
-            "mask_source": mask, "cycles": modified.cycles}
+            "mask_source": mask, "cycles_asked": cycles, "cycles": modified.cycles}
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))
     return result

@@ -7,6 +7,7 @@ against the experiment, combination with the experimental phases, coefficients o
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable
 
@@ -33,6 +34,11 @@ _BACK = -0.25
 # of the amplitudes: enough of them to tell, and few enough that the control stays like the map that
 # knows all
 HELD_BACK = 0.08
+MOST_CYCLES = 20  # by convergence
+# Fewer cycles by convergence only if the map stands still, since held-back amplitudes hardly agree at
+# first; and gain of their correlation in the last cycles for which more are worth their time
+_LEAST_CYCLES, _STILL = 10, 1.0  # degrees of phase change
+_LAST, _GAIN = 3, 0.005
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ class ModificationResult:
     shells: list[dict]
 
 
-def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
+def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int | None = None,
                    progress: Callable[[CycleStatistics], None] | None = None,
                    averager: Averager | None = None, held_back: float = HELD_BACK,
                    knowledge: Knowledge = ALL_KNOWN) -> ModificationResult:
@@ -129,7 +135,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
         the reflections that are neither measured nor in the starting map: what the modification
         filled in there is mostly the last mask, and masks that see it confirm themselves until the
         phases are lost (seen on 5xfd, which has no data beyond 9.5 A).
-    cycles : number of cycles, at least 1.
+    cycles : number of cycles, at least 1; None: as many as :func:`converged` takes, at most
+        :data:`MOST_CYCLES`.
     progress : called with the statistics of each cycle.
     averager : sums over copies of the molecule, for instance
         :class:`~crank2_unet.modification.ncs.NcsAverager`; called with the current map and the cycle.
@@ -141,7 +148,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     ------
     InputError : no cycles, no starting map, or no amplitudes.
     """
-    if cycles < 1:
+    if cycles is not None and cycles < 1:
         raise InputError(f"The number of cycles is {cycles}; it must be at least 1.")
     if not np.any(data.coefficients):
         raise InputError("The starting map is empty: all its coefficients are zero.")
@@ -151,7 +158,7 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
     unknown = _some(data, held_back)
     control = _Sequence(data, averager, knowledge, unknown) if held_back else None
     statistics = []
-    for cycle in range(1, cycles + 1):
+    for cycle in range(1, (cycles or MOST_CYCLES) + 1):
         started = time.perf_counter()
         previous_phi = main.phi
         weights = region_weights(main.seen, cycle)
@@ -161,11 +168,24 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int,
                                       started))
         if progress:
             progress(statistics[-1])
+        if cycles is None and converged(statistics):
+            break
     filled, further, modified = map(sharpening.undo, (
         weighted.filled, main.map.coefficients, main.modified))
     shells = shell_statistics(data, weighted.phi, weighted.fom, weighted, free, unknown)
     return ModificationResult(filled, weighted.phi, weighted.fom, weighted.hl, weights, statistics,
                               weighted.trust, further, modified, shells)
+
+
+def converged(cycles: Sequence[CycleStatistics]) -> bool:
+    """Whether further cycles would gain nothing: the map stands still, or the held-back amplitudes
+    agree no better with the control than some cycles before."""
+    last = cycles[-1]
+    if last.phase_change < _STILL or len(cycles) < _LEAST_CYCLES:
+        return last.phase_change < _STILL
+    before = cycles[-1 - _LAST].free_correlation
+    return (last.free_correlation is None or before is None
+            or last.free_correlation < before + _GAIN)
 
 
 def _some(data: PhasedData, share: float) -> np.ndarray:

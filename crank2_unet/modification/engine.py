@@ -53,8 +53,9 @@ class Engine(Protocol):
 
     name: str
 
-    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float, cycles: int,
-               folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
+    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
+               cycles: int | None, folder: Path,
+               progress: Callable[[int], None] | None = None) -> Modified:
         """Improve phases.
 
         Parameters
@@ -64,7 +65,8 @@ class Engine(Protocol):
             (:class:`~.region_weights.FixedWeights`, :class:`~.region_weights.VarianceWeights`)
             may.
         solvent_content : fraction of the cell.
-        cycles : number of cycles, at least 1.
+        cycles : number of cycles, at least 1; None: as many as the engine finds worth their time, of
+            at most :data:`~.cycles.MOST_CYCLES`.
         folder : for files that the engine needs or leaves.
         progress : called with the number of each cycle that is done.
         """
@@ -82,8 +84,9 @@ class EmbeddedEngine:
     ncs_sites: gemmi.Structure | None = None
     name = "embedded"
 
-    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float, cycles: int,
-               folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
+    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
+               cycles: int | None, folder: Path,
+               progress: Callable[[int], None] | None = None) -> Modified:
         averager = None if self.ncs_sites is None else _averager(self.ncs_sites, data)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)

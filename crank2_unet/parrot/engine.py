@@ -49,6 +49,7 @@ from .runs import FO, HL, INPUT, LOG, OUTPUT, SCRIPT, Runs, pair, read_output, w
 _log = logging.getLogger(__name__)
 
 _MAP, _MASK = "parrot_map.ccp4", "parrot_mask.ccp4"
+_CYCLES = 10  # unless asked for others; Parrot does not tell when to stop
 _FINEST = 1.0  # Angstrom; Parrot leaves out all data beyond
 # options that the user may add: what their value is
 _OPTIONS = {
@@ -136,15 +137,16 @@ class ParrotEngine:
         usage = parrot_usage(path)
         return cls(path, parrot_version(usage), "-mskin" in usage, extra, server_options)
 
-    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float, cycles: int,
-               folder: Path, progress: Callable[[int], None] | None = None) -> Modified:
+    def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
+               cycles: int | None, folder: Path,
+               progress: Callable[[int], None] | None = None) -> Modified:
         """See :class:`~crank2_unet.modification.engine.Engine`.
 
         Raises
         ------
         ProgramError : Parrot failed; what it was given and its log are in ``folder``.
         """
-        job = _Job(self, data, solvent_content, cycles, Runs(folder, self.path), progress)
+        job = _Job(self, data, solvent_content, cycles or _CYCLES, Runs(folder, self.path), progress)
         if isinstance(weights, VarianceWeights):
             return job.with_its_own_masks()
         if not self.patched:

@@ -216,7 +216,7 @@ def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
     assert any(equal_by_symmetry(Operator.parse(ncs["operator"]), operator, start(data), (4.0, 1.0))
                for ncs in how["ncs"])
     nothing, plain = run(None)
-    assert set(nothing) == {"phases"} and averaged > plain + 0.01
+    assert "ncs" not in nothing and averaged > plain + 0.01
     lone = sites_of(structure)
     del lone[0][0][2:]
     how, unchanged = run(lone)

@@ -39,13 +39,14 @@ def test_sigma_a_and_fom_are_found_from_amplitudes(symbol, sigma_a):
     assert out.fom.mean() == pytest.approx(cosine.mean(), abs=0.06 if sigma_a < 0.5 else 0.03)
 
 
-def test_strong_and_weak_regions_of_reciprocal_space_are_no_agreement_of_phases():
+@pytest.mark.parametrize("period", [2, 12])
+def test_strong_and_weak_regions_of_reciprocal_space_are_no_agreement_of_phases(period):
     """As translational NCS makes them: here some layers along l are strong in both."""
     reflections = crystal("P 1", 2.0)
     truth, modified = correlated(reflections, 0.0)
-    strong = 1 + 0.9 * np.cos(2 * np.pi * reflections.hkl[:, 2] / 12)
+    strong = 1 + 0.5 * np.cos(2 * np.pi * reflections.hkl[:, 2] / period)
     out = combine(observed(reflections, truth * strong), modified * strong)
-    assert out.sigma_a.mean() < 0.53  # 0.60 if neighbours are not looked at
+    assert out.sigma_a.mean() < 0.2  # 0.56 and 0.46 if neighbours are not looked at
 
 
 @pytest.mark.parametrize("right", [True, False])
