@@ -1,15 +1,18 @@
 """Evaluation against masks of known quality, and its report."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from prepared import SOLVENT, toy_card, write_prepared
 
+from crank2_unet.crystal.grids import like
 from crank2_unet.errors import InputError
 from crank2_unet.network.model_card import ModelCard
 from crank2_unet.network.session import SolventNet
 from crank2_unet.training.evaluation.masks import evaluate_map, evaluate_masks, render, summarise
+from crank2_unet.training.evaluation.withheld import SHARE, withheld_correlations
 from crank2_unet.training.parallel import run_all
 from crank2_unet.training.preparation.prepared import PreparedStructure
 
@@ -34,6 +37,8 @@ def record(name="x_0", unet=0.8, variance=0.7, phase_error=55.0, **changes):
                       "variance 3": scores(variance - 0.3), "variance 4": scores(variance)},
             "flat": {"unet": scores(unet), "variance 3": scores(variance),
                      "variance 4": scores(variance - 0.1)},
+            "withheld": {kind: {"> 4": cc, "3 - 4": cc / 2, "< 3": float("nan")} for kind, cc in
+                         (("variance", variance / 2), ("unet", unet / 2), ("model", 0.6))},
             "solvent_content": {"true": 0.5, "estimate": 0.55, "matthews": 0.7, "unet": 0.45},
             "copies": {"true": 2, "possible": 3, "estimate": 2, "matthews": 1}, **changes}
 
@@ -67,6 +72,22 @@ def test_evaluation_reports_all_maps_and_fills_the_card(folder, tmp_path):
         report["overall"]["unet"]["accuracy"], abs=1e-5)
     text = render(report)
     assert "Worst masks: " in text and "Mean phase error" in text and "nan" not in text
+    assert "Withheld reflections: 8% are left out" in text and "> 4 model" in text
+
+
+def test_withheld_reflections_are_predicted_better_by_better_masks(folder):
+    """And their own amplitudes have no part in it."""
+    structure = PreparedStructure.read(folder / "aaaa_0.npz")
+    net = SolventNet.load(folder / "solvent.json", "cpu")
+    found = withheld_correlations(structure, 1, net)
+    assert min(found["model"]["> 4"], found["unet"]["> 4"]) > 0.5
+    noisy = withheld_correlations(structure, 0, net)
+    assert noisy["model"]["> 4"] < found["model"]["> 4"]
+    withheld = np.random.default_rng(1).random(len(structure.data.reflections)) < SHARE
+    other = replace(structure, coefficients=np.where(withheld, 1e3, structure.coefficients))
+    assert withheld_correlations(other, 1, net) == found
+    opposite = like(structure.truth, 1 - structure.truth.array)
+    assert withheld_correlations(replace(structure, truth=opposite), 1, net)["model"]["> 4"] < 0.1
 
 
 def test_chains_decide_what_one_copy_is(folder, tmp_path):
@@ -97,6 +118,9 @@ def test_summary_by_hand():
     rows = report["bins"]["phase_error"]
     assert [(row["bin"], row["n"]) for row in rows] == [("< 50", 1), ("60 - 70", 2)]
     assert rows[1]["unet_mcc"] == pytest.approx(0.7)
+    assert rows[1]["withheld"]["> 4"] == pytest.approx({"variance": 0.325, "unet": 0.35, "model": 0.6})
+    assert report["withheld"]["3 - 4"]["unet"] == pytest.approx(2.3 / 12)
+    assert np.isnan(report["withheld"]["< 3"]["unet"])
     assert [row["bin"] for row in report["bins"]["cycle"]] == ["< 1", ">= 1"]
     assert report["solvent_content"]["estimate"] == pytest.approx(
         {"median_error": 0.05, "rms_error": 0.05, "within_0.1": 1.0})

@@ -20,6 +20,7 @@ from ..parallel import run_all
 from ..preparation.prepared import PreparedStructure, prepared_files
 from .metrics import SCORES, Confusion, format_table
 from .predictions import predict
+from .withheld import KINDS, SHARE, SHELLS, withheld_correlations, withheld_means
 
 RADII = (3.0, 4.0, 5.0, 6.0, 8.0)  # Angstrom, of the local deviation
 WORST = 5  # structures named in the report
@@ -29,6 +30,8 @@ _BINS = {"phase_error": (50, 60, 70, 80), "d_min": (2.0, 2.5, 3.0), "cycle": (1,
          "solvent": (0.4, 0.5, 0.6, 0.7)}
 _TITLES = {"phase_error": "Mean phase error (degrees)", "d_min": "Resolution (Angstrom)",
            "cycle": "Cycle of density modification", "solvent": "Solvent content"}
+_WITHHELD = (f"Withheld reflections: {SHARE:.0%} are left out of the map, which is modified once with "
+             "each mask;\ncomplex correlation with the true ones by resolution (Angstrom)")
 
 
 def evaluate_masks(prepared: str | Path, card: str | Path, out: str | Path,
@@ -95,8 +98,8 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
     :class:`~.metrics.Confusion`; "variance R" for each radius), flat (the same
     against where the true density is flat, "unet" by what density modification uses),
     solvent_content: true (of the modelled mass), estimate (of the program), matthews (its most probable
-    option) and unet (the network alone), and copies: true, possible (largest number), estimate and
-    matthews (most probable ones).
+    option) and unet (the network alone), copies: true, possible (largest number), estimate and
+    matthews (most probable ones), and withheld (see :func:`~.withheld.withheld_correlations`).
     """
     reflections = structure.data.reflections
     found, true = predict(structure, number, net)
@@ -123,7 +126,8 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
                 "matthews": by_matthews.solvent, "unet": estimate.unet.expected},
             "copies": {"true": copies, "possible": options[-1].copies,
                        "estimate": max(estimate.options, key=lambda option: option.joint).copies,
-                       "matthews": by_matthews.copies}}
+                       "matthews": by_matthews.copies},
+            "withheld": withheld_correlations(structure, number, net)}
 
 
 def _deviations(structure: PreparedStructure, number: int, radii: Sequence[float],
@@ -149,6 +153,7 @@ def summarise(records: list[dict]) -> dict:
         "overall": {m: {score: _mean(records, m, score) for score in SCORES} for m in methods},
         "flat": {m: {score: _mean(records, m, score, "flat") for score in SCORES}
                  for m in ("unet", best_flat)},
+        "withheld": withheld_means(records),
         "bins": {key: _by_bin(records, key, best) for key in _BINS},
         "solvent_content": {kind: _solvent_errors(records, kind)
                             for kind in ("estimate", "matthews", "unet")},
@@ -164,7 +169,8 @@ def _mean(records: list[dict], method: str, score: str, masks: str = "masks") ->
 
 
 def _by_bin(records: list[dict], key: str, best: str) -> list[dict]:
-    """Accuracy and MCC of the masks in bins of a property of the map; empty bins are left out."""
+    """Accuracy and MCC of the masks, and correlations of withheld reflections, in bins of a property of
+    the map; empty bins are left out."""
     place = np.searchsorted(_BINS[key], [record[key] for record in records], side="right")
     rows = []
     for i in np.unique(place):
@@ -173,7 +179,8 @@ def _by_bin(records: list[dict], key: str, best: str) -> list[dict]:
                      "majority": _mean(inside, "majority", "accuracy"),
                      **{f"{name}_{score}": _mean(inside, method, score)
                         for score in ("accuracy", "mcc")
-                        for name, method in (("variance", best), ("unet", "unet"))}})
+                        for name, method in (("variance", best), ("unet", "unet"))},
+                     "withheld": withheld_means(inside)})
     return rows
 
 
@@ -208,8 +215,15 @@ def render(report: dict) -> str:
              format_table(["mask", *SCORES], [[method, *scores.values()]
                                               for method, scores in report["flat"].items()])]
     for key, rows in report["bins"].items():
-        header = [name.replace("_", " ") for name in rows[0]]
-        parts += [_TITLES[key], format_table(header, [list(row.values()) for row in rows])]
+        names = [name for name in rows[0] if name != "withheld"]
+        parts += [_TITLES[key], format_table([name.replace("_", " ") for name in names],
+                                             [[row[name] for name in names] for row in rows])]
+    parts += [_WITHHELD, format_table(
+        ["phase error", "n", *(f"{shell} {kind}" for shell in SHELLS for kind in KINDS)],
+        [[name, n, *(means[shell][kind] for shell in SHELLS for kind in KINDS)]
+         for name, n, means in (*((row["bin"], row["n"], row["withheld"])
+                                  for row in report["bins"]["phase_error"]),
+                                ("all", report["n_maps"], report["withheld"]))])]
     copies = report["copies"]
     errors = [[kind, *values.values()] for kind, values in report["solvent_content"].items()]
     parts += ["Solvent content", format_table(["from", "median error", "rms error", "within 0.1"],
@@ -244,7 +258,7 @@ def fill_metrics(card: Path, report: dict) -> None:
     """Write the overall results into a model card."""
     content = json.loads(card.read_text())
     content["metrics"] = {key: report[key] for key in (
-        "n_maps", "n_structures", "best_variance", "overall", "flat", "solvent_content",
+        "n_maps", "n_structures", "best_variance", "overall", "flat", "withheld", "solvent_content",
         "copies", "worse_than_variance", "worst")}
     with staged(card.parent) as stage:
         write_json(content, stage / card.name)
