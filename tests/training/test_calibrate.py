@@ -120,12 +120,15 @@ def test_folder_is_described(files):
 
 def test_checkpoint_becomes_a_model(files, tmp_path, caplog):
     from crank2_unet.network.inputs import InputSpec
-    from crank2_unet.training.fitting.train import TrainConfig, train
+    from crank2_unet.training.fitting.settings import TrainConfig
+    from crank2_unet.training.fitting.train import train
 
     folder = str(files[0].parent)
-    config = TrainConfig(folder, folder, str(tmp_path / "run"), InputSpec(**INPUT), steps=40,
-                         window=16, filters=3, rate=1e-2, validation_windows=4,
-                         precision="float32", ahead=0)
+    (tmp_path / "validation").mkdir()
+    write_prepared(tmp_path / "validation", "dddd", split="validation")
+    config = TrainConfig(folder, str(tmp_path / "validation"), str(tmp_path / "run"),
+                         InputSpec(**INPUT), steps=40, window=16, filters=3, rate=1e-2,
+                         validation_windows=4, precision="float32", workers=0)
     path = make_card(train(config), folder, tmp_path / "model", "0.0.1", window=32, margin=4,
                      workers=0)
     assert sorted(file.name for file in path.parent.iterdir()) == [

@@ -42,6 +42,16 @@ def test_arrays_describe_the_crystal(collection):
     assert (density.array[truth.array == 0] ** 2).mean() > (density.array ** 2).mean()
 
 
+def test_later_maps_are_of_different_cycles_and_hold_nothing_filled_in(collection):
+    row, path = row_of(collection, "aaaa"), collection / "aaaa.cif.gz"
+    arrays = prepare_structure(row, path, 0, 1, later_cycles=6)
+    assert sorted(arrays["map_cycle"]) == [0, 1, 2, 3, 4, 5, 6]
+    unmeasured = np.isnan(arrays["f"])
+    assert unmeasured.any() and not arrays["coefficients"][:, unmeasured].any()
+    with pytest.raises(InputError, match="7 maps of later cycles"):
+        prepare(collection / "index.csv", collection, collection / "out", later_cycles=7)
+
+
 def test_content_depends_on_seed_code_and_variant_only(collection):
     path, row = collection / "aaaa.cif.gz", row_of(collection, "aaaa")
     first, again = (prepare_structure(row, path, 0, 1, 0) for _ in range(2))

@@ -24,7 +24,7 @@ from ...files.mtz_input import read_anomalous
 from ...sad.phasing import SadResult, phase_sad
 from ...sad.scatterer import Scatterer
 from ...solvent.matthews import Composition
-from ..preparation.prepare import TRUTH_SPACING, later_map
+from ..preparation.prepare import TRUTH_SPACING, later_maps
 from ..preparation.prepared import PreparedMap, encode, write_prepared
 
 # reasons of exclusion, in the order in which they are looked for
@@ -102,7 +102,7 @@ def _prepare(code: str, split: str, coordinates: str, reflections: str, out: str
     start = PhasedData(data.reflections, phased.f, phased.sigf, phased.hl, phased.coefficients)
     rng = np.random.default_rng((seed, *code.encode()))
     maps = [PreparedMap(0, phased.coefficients, phased.phi, phased.fom)]
-    maps += [later_map(start, truth, solvent, rng, None) for _ in range(later_cycles)]
+    maps += later_maps(start, truth, solvent, later_cycles, rng, None)
     experiment = DepositedExperiment("deposited", scatterer, wavelength, data.reflections.d_min,
                                      phased.statistics["n_sites"])
     write_prepared(out, encode(code, split, 0, n_residues, solvent, experiment, start, truth, f_true,

@@ -35,6 +35,7 @@ SPLITS = ("train", "validation", "test")
 TRUTH_SPACING = 1.0  # Angstrom, that of the network's windows
 # 5 % of the training depositions are larger; they hold 28 % of all cell volume
 LARGEST_VOLUME = 1.8e6  # of the cell, cubic Angstrom
+LATEST_CYCLE = 6  # of density modification; each map of an experiment is of another cycle
 _REFINEMENT_CYCLES = 1  # of the sites: more change the mean phase error by 0.02 degrees
 
 
@@ -72,7 +73,8 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     split : "train", "validation" or "test".
     limit : number of structures, chosen at random; None takes all.
     variants : number of simulated experiments for each structure.
-    later_cycles : number of maps from later cycles of density modification for each experiment.
+    later_cycles : number of maps from later cycles of density modification for each experiment, at
+        most ``LATEST_CYCLE``.
     workers : processes on this machine.
     scheduler : address of a Dask scheduler; then ``workers`` is not used.
     both_hands : phase with the other hand of the sites, too; it takes twice the time, and the rest
@@ -84,9 +86,12 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
 
     Raises
     ------
-    InputError : unknown split, no structures in it, or files in the folder of structures that are
-        not of this split (any more).
+    InputError : unknown split, no structures in it, files in the folder of structures that are not of
+        this split (any more), or too many later cycles.
     """
+    if later_cycles > LATEST_CYCLE:
+        raise InputError(f"{later_cycles} maps of later cycles; there can be {LATEST_CYCLE} at most, "
+                         "each of another cycle.")
     out = Path(out)
     rows = _of_split(index_csv, split)
     _refuse_strangers(out, {row["code"] for row in rows}, split)
@@ -145,7 +150,7 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     start = phased.coefficients
     data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
     maps = [PreparedMap(0, start, phased.phi, phased.fom)]
-    maps += [later_map(data, truth, float(row["solvent"]), rng, net) for _ in range(later_cycles)]
+    maps += later_maps(data, truth, float(row["solvent"]), later_cycles, rng, net)
     return encode(row["code"], row["split"], variant, int(row["n_residues"]), float(row["solvent"]),
                   settings, data, truth, simulated.f_true, maps,
                   _other_hand(simulated) if both_hands else None)
@@ -170,14 +175,21 @@ def enantiomorphic_factors(f: np.ndarray, reflections: Reflections) -> np.ndarra
     return np.conj(f) * np.exp(2j * np.pi * (reflections.hkl @ shift))
 
 
-def later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
-              rng: np.random.Generator, net: SolventNet | None) -> PreparedMap:
-    """A map of 1 to 6 cycles of density modification.
+def later_maps(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float, count: int,
+               rng: np.random.Generator, net: SolventNet | None) -> list[PreparedMap]:
+    """The maps that a network is shown after 1 to ``LATEST_CYCLE`` cycles of density modification, each
+    after another number of them.
 
     Without a network, half the time with the classical mask, otherwise with what stands for masks
     of a network: the true one with smooth errors.
     """
-    cycles = int(rng.integers(1, 7))
+    return [_later_map(data, truth, solvent_content, int(cycles), rng, net)
+            for cycles in 1 + rng.choice(LATEST_CYCLE, count, replace=False)]
+
+
+def _later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float, cycles: int,
+               rng: np.random.Generator, net: SolventNet | None) -> PreparedMap:
+    """One of :func:`later_maps`."""
     if net:
         weights = network_weights(data, net, solvent_content)
     elif rng.random() < 0.5:
@@ -185,8 +197,9 @@ def later_map(data: PhasedData, truth: gemmi.FloatGrid, solvent_content: float,
     else:
         weights = FixedWeights(soften(_damage(truth, rng), 1.0))
     result = modify_density(data, weights, cycles)
-    # what a network is shown in the cycle after
-    return PreparedMap(cycles, result.next_coefficients, result.phi, result.fom)
+    # masks are found without the reflections that the modification has filled in
+    shown = np.where(data.known, result.next_coefficients, 0)
+    return PreparedMap(cycles, shown, result.phi, result.fom)
 
 
 def _damage(truth: gemmi.FloatGrid, rng: np.random.Generator) -> gemmi.FloatGrid:
