@@ -1,11 +1,4 @@
-"""Completing a substructure: sites found in gradient maps, dropped where the data do not support them.
-
-The derivative of the log-likelihood by the occupancy of a site that is not there yet is, as a function
-of its place, a map, found by one Fourier transform (Bricogne, 1984, Acta Cryst. A40, 410-445; for SAD
-La Fortelle & Bricogne, 1997, Methods Enzymol. 276, 472-494; McCoy & Read, 2010, Acta Cryst. D66,
-458-469).  Divided by the root of the information on the occupancy, it is in standard deviations: its
-noise is that of the differences that no site explains.
-"""
+"""Completing a substructure: sites found in gradient maps, dropped if the data do not need them."""
 
 from __future__ import annotations
 
@@ -13,94 +6,63 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import maximum_filter
-from scipy.special import ndtri
 
-from ..crystal.grids import asymmetric_unit, density_map
-from ..crystal.reflections import Reflections
-from .likelihood import Model, Values, likelihood
+from ..crystal.grids import asymmetric_unit
+from .disulphides import with_disulphides
+from .gradient import describe, distances, gradient_map, joined, take, threshold
+from .likelihood import Model, Values
 
-# A peak is a site if noise would hardly ever be so high anywhere in the map: this often by normal
-# distribution, whose tails measured differences exceed (highest noise peaks of 15 complete
-# substructures: .94 to 1.2 times what is expected).  A site that was given or found stays with less.
-_FALSE_PEAKS, _TAILS = 0.05, 1.2
 _STAYS, _GIVEN_STAYS = 0.8, 2.5  # times the threshold; sigma
 _SAME = 1.0  # Angstrom: nearer to each other, two sites are one
 _APART = 1.8  # Angstrom, or d_min if larger: nearer to a site, a peak belongs to that one
 _ROUNDS = 10
-_OF_SITES = ("occupancy", "b_iso", "xyz", "reference", "given")
 
 
 @dataclass
 class Changes:
-    """What completion did, as rows of :func:`describe`."""
+    """What completion did: rows of :func:`~.gradient.describe` that were added and dropped; places
+    (fractional) of sites that were merged with another or split, and what they became."""
 
     added: list[dict] = field(default_factory=list)
     dropped: list[dict] = field(default_factory=list)
     merged: list[dict] = field(default_factory=list)
+    split: list[dict] = field(default_factory=list)
     rounds: int = 0
 
 
-def complete(model: Model, values: Values, reflections: Reflections, changes: Changes,
-             ) -> tuple[Values, Changes]:
+def complete(model: Model, values: Values, changes: Changes) -> Values:
     """Sites added, dropped, merged and refined until nothing changes.
 
     Parameters
     ----------
     model : of the paired reflections.
     values : refined.
-    reflections : those that ``model.obs.place`` counts.
+    changes : so far; what is done is written there.
     """
     refused: list[list[float]] = []
-    for _ in range(_ROUNDS):
+    for _ in range(2):
+        if model.restraints.scatterer.element == "S":
+            values, split = with_disulphides(model, values)
+            changes.split += split
+        values, changed = _rounds(model, values, changes, refused)
+        if not changed:
+            break
+    changes.added = [row for row in describe(model, values) if not row["given"]]
+    return values
+
+
+def _rounds(model: Model, values: Values, changes: Changes, refused: list) -> tuple[Values, int]:
+    """Sites added, dropped and refined until nothing changes, and in how many rounds."""
+    for done in range(_ROUNDS):
         values, dropped = without_weak(model, values)
         refused += [row["xyz"] for row in dropped if not row["given"]]
-        values, added = with_peaks(model, values, reflections, refused)
+        values, added = with_peaks(model, values, refused)
         if not dropped and not added:
-            break
+            return values, done
         changes.dropped += [row for row in dropped if row["given"]]
         values = merged(model, model.fit(values, sites_too=True), changes)
         changes.rounds += 1
-    changes.added = [row for row in describe(model, values) if not row["given"]]
-    return values, changes
-
-
-def threshold(model: Model) -> float:
-    """Height of a peak that is a site, sigma."""
-    return float(-_TAILS * ndtri(_FALSE_PEAKS / len(model.obs.f)))
-
-
-def take(values: Values, chosen: np.ndarray) -> Values:
-    """Only the chosen sites (bool or indices)."""
-    return {**values, **{name: values[name][chosen] for name in _OF_SITES}}
-
-
-def heights(model: Model, values: Values) -> np.ndarray:
-    """Occupancy of each site over its standard deviation, (sites,)."""
-    partials = model.partials(values)
-    information = np.abs(_gradient(model, values, partials)) ** 2 @ np.abs(partials) ** 2 / 2
-    return values["occupancy"] * np.sqrt(information)
-
-
-def _gradient(model: Model, values: Values, partials: np.ndarray) -> np.ndarray:
-    """Derivative of the log-likelihood by the sum over the sites in H" only, (rows,) complex.
-
-    That by H has high peaks in wrong places on real data: see :mod:`crank2_unet.sad.phasing`.
-    """
-    base = partials @ values["occupancy"]
-    to_h, to_h2 = model.factors(values)
-    t, measured, extra = model.variances(values)
-    return to_h2 * likelihood(model.obs, to_h * base, to_h2 * base, t, measured + extra,
-                              model.prior)[2]
-
-
-def describe(model: Model, values: Values) -> list[dict]:
-    """A row for each site: xyz (fractional), occupancy (largest 1), b_iso (Angstrom^2), height
-    (:func:`heights`), and whether it was given."""
-    largest = values["occupancy"].max()
-    return [{"xyz": x.tolist(), "occupancy": float(q / largest), "b_iso": float(b),
-             "height": float(z), "given": bool(number >= 0)} for x, q, b, z, number in zip(
-                 values["xyz"], values["occupancy"], values["b_iso"], heights(model, values),
-                 values["given"])]
+    return values, _ROUNDS
 
 
 def without_weak(model: Model, values: Values) -> tuple[Values, list[dict]]:
@@ -112,28 +74,24 @@ def without_weak(model: Model, values: Values) -> tuple[Values, list[dict]]:
     return take(values, keep), [row for row, kept in zip(rows, keep) if not kept]
 
 
-def with_peaks(model: Model, values: Values, reflections: Reflections, refused: list,
-               ) -> tuple[Values, int]:
+def with_peaks(model: Model, values: Values, refused: list) -> tuple[Values, int]:
     """With the highest peaks above the threshold as new sites, and how many these are.
 
-    Peaks at places (fractional) that were refused before are left.
-
     At most half as many as there are, but one: while a few sites are nearly centrosymmetric, each
-    true peak has a false one opposite.
+    true peak has a false one opposite.  None at places, fractional, that were refused before.
     """
-    typical = {"b_iso": float(np.average(values["b_iso"], weights=values["occupancy"]))}
-    xyz, height, sigma = peaks(model, values, reflections, typical["b_iso"], threshold(model))
+    b_iso = float(np.average(values["b_iso"], weights=values["occupancy"]))
+    xyz, height, sigma = peaks(model, values, b_iso, threshold(model))
     if refused and len(xyz):
         anew = distances(model, np.array(refused), xyz).min(axis=0) > _SAME
         xyz, height, sigma = xyz[anew], height[anew], sigma[anew]
     count = min(len(xyz), max(1, len(values["xyz"]) // 2))
     new = {"xyz": xyz[:count], "reference": xyz[:count], "occupancy": height[:count] / sigma[:count],
-           "b_iso": np.full(count, typical["b_iso"]), "given": np.full(count, -1)}
-    return {**values, **{name: np.concatenate([values[name], new[name]])
-                         for name in _OF_SITES}}, count
+           "b_iso": np.full(count, b_iso), "given": np.full(count, -1)}
+    return joined(values, new), count
 
 
-def peaks(model: Model, values: Values, reflections: Reflections, b_iso: float, lowest: float,
+def peaks(model: Model, values: Values, b_iso: float, lowest: float,
           ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Peaks of the gradient map above ``lowest`` sigma, highest first, away from sites and from
     each other.
@@ -142,12 +100,7 @@ def peaks(model: Model, values: Values, reflections: Reflections, b_iso: float, 
     -------
     xyz (peaks, 3) fractional; height, in sigma; sigma, of the gradient.
     """
-    obs = model.obs
-    gradient = _gradient(model, values, model.partials(values))
-    coefficients = np.zeros(len(reflections), complex)
-    coefficients[obs.place] = gradient * obs.epsilon * np.exp(-model.quarter * b_iso)
-    grid = density_map(reflections, coefficients, reflections.d_min / 4)
-    grid.array[:] *= grid.unit_cell.volume / 2
+    grid = gradient_map(model, values, b_iso)
     density = grid.array
     sigma = 1.4826 * np.median(np.abs(density))  # whatever peaks there are
     top = (density == maximum_filter(density, 3, mode="wrap")) & asymmetric_unit(grid)
@@ -159,7 +112,7 @@ def peaks(model: Model, values: Values, reflections: Reflections, b_iso: float, 
     noise = sigma * np.sqrt(copies)
     height = density[top] / noise
     chosen: list[int] = []
-    apart = max(_APART, reflections.d_min)
+    apart = max(_APART, model.reflections.d_min)
     others = values["xyz"]
     for i in np.argsort(-height):
         if height[i] < lowest:
@@ -168,20 +121,6 @@ def peaks(model: Model, values: Values, reflections: Reflections, b_iso: float, 
             chosen.append(i)
             others = np.concatenate([others, xyz[i:i + 1]])
     return xyz[chosen], height[chosen], noise[chosen]
-
-
-def distances(model: Model, one: np.ndarray, other: np.ndarray, own: bool = False) -> np.ndarray:
-    """Distance in Angstrom of fractional positions and the nearest symmetry copy, (one, other).
-
-    With ``own`` that of each position and its own copies, (operations, positions).
-    """
-    orthogonal = np.array(model.cell.orth.mat.tolist())
-    copies = np.array([[op.apply_to_xyz(x) for x in other.tolist()]
-                       for op in model.spacegroup.operations()])
-    difference = copies - one[None] if own else copies[:, None] - one[None, :, None]
-    difference -= np.rint(difference)
-    length = np.linalg.norm(difference @ orthogonal.T, axis=-1)
-    return length if own else length.min(axis=0)
 
 
 def merged(model: Model, values: Values, changes: Changes) -> Values:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import i0e, i1e
 
+from ..crystal.reflections import Reflections
 from .friedel import Observed, bin_means
 from .restraints import Restraints
 from .scatterer import Scatterer
@@ -99,14 +100,15 @@ class Model:
 
     Parameters
     ----------
-    observed, cell, spacegroup, scatterer : of the data.
+    observed, reflections, scatterer : of the data; the list is that which ``observed.place`` counts.
     prior : (rows, 4) Hendrickson-Lattman coefficients of phases known otherwise, which then stand in
         for what F and H tell.
     """
 
-    def __init__(self, observed: Observed, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup,
-                 scatterer: Scatterer, prior: np.ndarray | None = None):
-        self.obs, self.cell, self.spacegroup, self.prior = observed, cell, spacegroup, prior
+    def __init__(self, observed: Observed, reflections: Reflections, scatterer: Scatterer,
+                 prior: np.ndarray | None = None):
+        self.obs, self.reflections, self.prior = observed, reflections, prior
+        self.cell, self.spacegroup = cell, spacegroup = reflections.cell, reflections.spacegroup
         self.f_double_prime = scatterer.f_double_prime
         axes = np.array(cell.parameters[:3])
         self.restraints = Restraints(*wilson_scale(observed, cell, spacegroup), scatterer, axes)

@@ -39,9 +39,10 @@ from ..crystal.observations import AnomalousData
 from ..crystal.phases import phi_fom_from_hl, to_complex
 from ..crystal.reflections import Reflections, enantiomorph
 from ..errors import InputError
-from .completion import Changes, describe, merged, threshold
+from .completion import Changes, merged
 from .completion import complete as complete_sites
 from .friedel import Observed, bin_means, mean_amplitude
+from .gradient import describe, threshold
 from .likelihood import Model, Values, hl_terms
 from .scatterer import Scatterer
 
@@ -115,10 +116,9 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
         raise InputError("The sites hold no atom of positive occupancy: give the coordinates of "
                          "the anomalous scatterers.")
     observed = Observed.of(data)
-    r = data.reflections
 
     def model_of(obs: Observed, prior: np.ndarray | None = None) -> Model:
-        return Model(obs, r.cell, r.spacegroup, scatterer, None if prior is None else prior[obs.place])
+        return Model(obs, data.reflections, scatterer, None if prior is None else prior[obs.place])
 
     paired = observed.select(observed.paired)
     model, changes = model_of(paired, phases), Changes()
@@ -131,7 +131,7 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
         if progress:
             progress(cycle + 1, cycles)
     if complete:
-        values, changes = complete_sites(model, values, r, changes)
+        values = complete_sites(model, values, changes)
     if phases is not None:  # known to the sites from now on only
         model = model_of(paired)
         values = model.fit(model.fit(values, sites_too=False), sites_too=True)

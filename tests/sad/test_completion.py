@@ -5,13 +5,16 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
-from anomalous import SELENIUM, Made, make, make_sites
+from anomalous import SELENIUM, Made, make, make_sites, waves
 
+from crank2_unet.crystal.observations import AnomalousData
 from crank2_unet.crystal.phases import hl_from_phi_fom
-from crank2_unet.sad.completion import distances, peaks
+from crank2_unet.sad.completion import peaks
 from crank2_unet.sad.friedel import Observed
+from crank2_unet.sad.gradient import distances
 from crank2_unet.sad.likelihood import Model
 from crank2_unet.sad.phasing import phase_sad
+from crank2_unet.sad.scatterer import Scatterer
 
 
 def fractional(sites: gemmi.Structure) -> np.ndarray:
@@ -24,7 +27,7 @@ def with_positions(made: Made, xyz: np.ndarray) -> gemmi.Structure:
 
 def model_of(made: Made) -> Model:
     r, observed = made.data.reflections, Observed.of(made.data)
-    return Model(observed.select(observed.paired), r.cell, r.spacegroup, SELENIUM)
+    return Model(observed.select(observed.paired), r, SELENIUM)
 
 
 def offsets(made: Made, sites: gemmi.Structure) -> np.ndarray:
@@ -83,7 +86,7 @@ def test_the_gradient_map_has_the_derivative_by_the_occupancy_of_a_new_site():
     model.prior = hl_from_phi_fom(np.rad2deg(np.angle(made.f)), np.full(len(r), 0.9),
                                   r.allowed_phase)[observed.place]
     values = model.fit(model.start(with_positions(made, true[:2])), sites_too=False)
-    xyz, height, sigma = peaks(model, values, r, 25.0, 4.0)
+    xyz, height, sigma = peaks(model, values, 25.0, 4.0)
     assert offsets(made, with_positions(made, xyz[:1]))[0] < 0.5
 
     def likelihood(occupancy: float) -> float:
@@ -123,3 +126,40 @@ def test_the_scale_of_minor_sites_does_not_matter():
 
 def replace_occupancy(values: dict, occupancy: list[float]) -> dict:
     return {**values, "occupancy": np.array(occupancy)}
+
+
+SULPHUR = Scatterer("S", 0.35, 0.7)
+
+
+def with_disulphide(d_min: float, noise: float) -> tuple[Made, np.ndarray]:
+    """A crystal of four sulphurs, the last two of which are 2.05 Angstrom apart, and their places."""
+    plain = make("P 1 21 1", d_min=d_min)
+    r, rng = plain.data.reflections, np.random.default_rng(4)
+    xyz = rng.random((4, 3))
+    bond = plain.sites.cell.fractionalize(gemmi.Position(1.2, -0.9, 1.4)).tolist()
+    xyz[3] = xyz[2] + np.array(bond)
+    fall = np.exp(-20 * r.inverse_d_squared / 4)
+    light = 7.0 * fall * waves(r.hkl, r.spacegroup, rng.random((100, 3))).sum(axis=1)
+    plus = fall * waves(r.hkl, r.spacegroup, xyz).sum(axis=1)
+    minus = fall * waves(-r.hkl, r.spacegroup, xyz).sum(axis=1)
+    f0 = SULPHUR.form_factor(r.inverse_d_squared)
+    mates = [np.abs(light + (f0 + 0.7j) * plus), np.abs(np.conj(light) + (f0 + 0.7j) * minus)]
+    sigma = np.full(len(r), noise * np.sqrt(np.mean(mates[0] ** 2)))
+    measured = [mate + rng.normal(0, sigma) for mate in mates]
+    absent = np.where(r.centric, np.nan, 1.0)
+    data = AnomalousData(r, measured[0], sigma, measured[1] * absent, sigma * absent, None)
+    return Made(data, plain.sites, light + f0 * plus), xyz
+
+
+@pytest.mark.slow
+def test_a_disulphide_given_as_one_site_is_split_and_a_single_sulphur_is_not():
+    made, xyz = with_disulphide(1.8, 0.002)
+    start = with_positions(made, np.vstack([xyz[:2], xyz[2:].mean(axis=0)]))
+    result = phase_sad(made.data, start, SULPHUR, 3)
+    (split,) = result.statistics["completion"]["split"]
+    assert result.statistics["n_sites"] == 4
+    model = model_of(made)
+    assert distances(model, np.array(split["into"]), xyz[2:]).min(axis=0).max() < 0.3
+    assert distances(model, np.array(split["into"]), np.array([split["xyz"]])).max() < 1.3
+    whole = phase_sad(made.data, start, SULPHUR, 3, complete=False)
+    assert whole.fom.mean() < result.fom.mean()

@@ -128,7 +128,7 @@ def test_gradient_is_that_of_the_likelihood(phased):
     r = made.data.reflections
     prior = np.random.default_rng(5).normal(0, 0.5, (len(r), 4)) if phased else None
     observed = observed.select(observed.paired)
-    model = Model(observed, r.cell, r.spacegroup, SELENIUM,
+    model = Model(observed, r, SELENIUM,
                   None if prior is None else prior[observed.place])
     values = model.start(made.sites)
     partials = model.partials(values)
