@@ -13,7 +13,7 @@ import numpy as np
 from .gradient import distances, gradient_map, joined, take, threshold
 from .likelihood import Model, Values
 
-_HALF = 1.02  # Angstrom, of the bond
+_HALF, _BOND = 1.02, (1.5, 2.6)  # Angstrom: half of the bond, and what may be one after refinement
 _ALONE = 3.0  # Angstrom: with another site so near, a site is one sulphur already
 _ANGLES = 60  # directions that are tried, some 15 degrees apart
 _OCCUPANCY = 0.75  # of each half against the whole, whose B factor makes up for its place
@@ -25,8 +25,8 @@ def with_disulphides(model: Model, values: Values) -> tuple[Values, list[dict]]:
     ``into``, those of its halves.
 
     All sites without a neighbour are split along the direction in which the gradient map is highest
-    on both sides, and refined; a pair stays where it explains the data better than the single site by
-    as much as a site of the threshold does.
+    on both sides, and refined; a pair stays where it still is one and explains the data better than the
+    single site by as much as a site of the threshold does.
     """
     near = distances(model, values["xyz"], values["xyz"]) < _ALONE
     singles = np.flatnonzero(near.sum(axis=0) == 1)
@@ -39,9 +39,12 @@ def with_disulphides(model: Model, values: Values) -> tuple[Values, list[dict]]:
     better = _log_likelihood(model, trial)
     stays = np.ones(len(singles), bool)
     for i, single in enumerate(singles):
-        others = np.delete(np.arange(len(trial["occupancy"])), [first + 2 * i, first + 2 * i + 1])
+        pair = np.arange(2) + first + 2 * i
+        others = np.setdiff1d(np.arange(len(trial["occupancy"])), pair)
         whole = joined(take(trial, others), take(values, np.array([single])))
-        stays[i] = better - _log_likelihood(model, whole) > threshold(model) ** 2 / 2
+        length = distances(model, *trial["xyz"][pair][:, None])[0, 0]
+        stays[i] = (_BOND[0] < length < _BOND[1]
+                    and better - _log_likelihood(model, whole) > threshold(model) ** 2 / 2)
     if not stays.any():
         return values, []
     keep = np.ones(len(values["occupancy"]), bool)
