@@ -177,9 +177,16 @@ class Hands:
     found: tuple[Segmentation, Segmentation]
 
 
-def compare_hands(first: PhasedData, other: PhasedData, net: SolventNet) -> Hands:
+def compare_hands(first: PhasedData, other: PhasedData, net: SolventNet,
+                  progress: Progress | None = None) -> Hands:
     """Compare the maps of one crystal phased in either hand, as they are and after some cycles of
     density modification.
+
+    Parameters
+    ----------
+    first, other : data of the hands.
+    net : the network.
+    progress : called with (hands done, 2) as their density is modified.
 
     Raises
     ------
@@ -194,9 +201,13 @@ def compare_hands(first: PhasedData, other: PhasedData, net: SolventNet) -> Hand
     same = likeness(*(hand.density for hand in found)) > SAME_MAP
     if same:
         return Hands(0.5, True, found)
-    one, two = (features_of_hand(data, net, hand.solvent.value, hand.quality.features)
-                for data, hand in zip((first, other), found) if hand.quality)
-    return Hands(judge.probability_of_hand(one, two), False, found)
+    features = []
+    for data, hand in zip((first, other), found):
+        assert hand.quality  # the card can judge
+        features.append(features_of_hand(data, net, hand.solvent.value, hand.quality.features))
+        if progress:
+            progress(len(features), 2)
+    return Hands(judge.probability_of_hand(*features), False, found)
 
 
 def features_of_hand(data: PhasedData, net: SolventNet, solvent_content: float,

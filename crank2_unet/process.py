@@ -153,23 +153,31 @@ def _end(*_) -> None:
 
 
 class ProgressLine:
-    """A progress line on stderr, from the first step on; in a log file, a line each 5 seconds."""
+    """Progress on stderr: on a terminal a bar, in a log file a line each 5 seconds; its end stays.
+
+    Parameters
+    ----------
+    what : is being done.
+    """
 
     def __init__(self, what: str):
         self._what = what
         self._bar: Any = None
-        self._said = time.monotonic()
+        self._start = self._said = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
         return self
 
     def __call__(self, done: int, total: int) -> None:
+        """What is done, of all; if that is all, nothing more is shown."""
         with suppress(OSError, ValueError):  # no job fails for want of a place to show progress
             if sys.stderr.isatty():
                 self._draw(done, total)
-            elif time.monotonic() > self._said + 5:
+            elif time.monotonic() > self._said + 5 or (done >= total and self._said > self._start):
                 self._said = time.monotonic()
                 print(f"{self._what}: {done} of {total}", file=sys.stderr, flush=True)
+            if done >= total:
+                self._close()
 
     def _draw(self, done: int, total: int) -> None:
         if self._bar is None:
@@ -179,10 +187,15 @@ class ProgressLine:
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
+    def _close(self) -> None:
+        """Leave the bar as it is, on a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
     def __exit__(self, *_) -> None:
         with suppress(OSError, ValueError):
-            if self._bar is not None:
-                self._bar.close()
+            self._close()
 
 
 class _Shown(logging.StreamHandler):
@@ -202,15 +215,26 @@ class _Shown(logging.StreamHandler):
 
 @contextmanager
 def _warnings_shown() -> Iterator[None]:
-    """Print our own warnings on stderr and leave the logs of libraries alone."""
+    """Print our own warnings, and what is being done, on stderr; leave the logs of libraries alone."""
     shown = _Shown()
-    shown.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    shown.setFormatter(_Format())
     log = logging.getLogger("crank2_unet")
+    before = log.level
+    log.setLevel(logging.INFO)
     log.addHandler(shown)
     try:
         yield
     finally:
         log.removeHandler(shown)
+        log.setLevel(before)
+
+
+class _Format(logging.Formatter):
+    """Warnings say so; what is being done needs no more than its words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = super().format(record)
+        return f"{record.levelname}: {said}" if record.levelno > logging.INFO else said
 
 
 def usable_cores() -> int:

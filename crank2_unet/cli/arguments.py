@@ -14,6 +14,7 @@ from .commands import (
     run_mask_server,
     run_phase,
     run_segment,
+    run_solve,
 )
 
 _DATA = """columns: those not named are found by their types; if there are several sets, the program
@@ -26,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"crank2-unet {__version__}")
     parser.add_argument("--debug", action="store_true", help="show where an internal error happened")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_solve(commands)
     _add_segment(commands)
     _add_dm(commands)
     _add_phase(commands)
@@ -35,6 +37,20 @@ def make_parser() -> argparse.ArgumentParser:
     _add_crank2(commands)
     _add_model(commands)
     return parser
+
+
+def _add_solve(commands) -> None:
+    parser = _command(commands, "solve", run_solve, "from Friedel mates and sites to the final map", """
+Phases both hands of the sites, finds the right one, and modifies its density, with NCS where the sites
+show it: 'crank2-unet phase', 'hand' and 'dm' in one.  Writes dm.mtz (FWT, PHWT, FOM, HLA-HLD),
+mask.ccp4, sites.pdb, result.json and report.html, and the files of each stage in a sub-folder.  Started
+again, the same command goes on after the stages that are finished.""")
+    parser.add_argument("mtzin", metavar="IN.mtz", help="Friedel mates: F(+), F(-) or I(+), I(-)")
+    _add_output(parser)
+    _add_phasing(parser)
+    _add_modification(parser)
+    _add_content(parser)
+    _add_network(parser)
 
 
 def _add_segment(commands) -> None:
@@ -63,6 +79,13 @@ the solvent mask renewed in every cycle.  Writes dm.mtz (input columns and FWT, 
 mask.ccp4, result.json and report.html; with Parrot also its log and a script that repeats its runs.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="amplitudes with experimental phases")
     _add_output(parser)
+    _add_modification(parser)
+    _add_columns(parser)
+    _add_content(parser)
+    _add_network(parser)
+
+
+def _add_modification(parser) -> None:
     parser.add_argument("--mask", default="unet", metavar="unet|variance|FILE.ccp4",
                         help="where masks come from: the network (default), local variance (the "
                              "classical way; with Parrot its own mask), or a map with 1 = solvent "
@@ -79,13 +102,6 @@ mask.ccp4, result.json and report.html; with Parrot also its log and a script th
     parser.add_argument("--ncs-sites", metavar="SITES.pdb",
                         help="these sites; default: those that 'crank2-unet phase' has left beside "
                              "IN.mtz, if it has made it")
-    _add_engine(parser)
-    _add_columns(parser)
-    _add_content(parser)
-    _add_network(parser)
-
-
-def _add_engine(parser) -> None:
     group = parser.add_argument_group("program that modifies the density")
     group.add_argument("--engine", choices=["auto", "embedded", "parrot"], default="auto",
                        help="auto is the embedded engine, also where there is a Parrot, unless one "
@@ -121,6 +137,19 @@ positions and errors are refined, further sites found and wrong ones dropped.  W
 SIGF, HLA-HLD, PHIB, FOM), sites.pdb, result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="Friedel mates: F(+), F(-) or I(+), I(-)")
     _add_output(parser)
+    _add_phasing(parser)
+    parser.add_argument("--hand", choices=["given", "both"], default="given",
+                        help="both: also phase the other hand of the sites")
+    parser.add_argument("--cycles", type=int, default=5, metavar="N",
+                        help="of site refinement; default: 5")
+    parser.add_argument("--phases", metavar="DM.mtz",
+                        help="improved phases, of density modification, to find sites by; the phases "
+                             "that are written come from the data and sites alone")
+    parser.add_argument("--colin-phases", default="PHWT,FOM", metavar="PHI,FOM",
+                        help="columns of these; default: PHWT,FOM")
+
+
+def _add_phasing(parser) -> None:
     parser.add_argument("--sites", required=True, metavar="SITES.pdb",
                         help="PDB, mmCIF, CIF or SHELX .res, .hat; if there are several elements, "
                              "the atoms of --element are taken")
@@ -129,17 +158,8 @@ SIGF, HLA-HLD, PHIB, FOM), sites.pdb, result.json and report.html.""")
                         help="for theoretical f' and f''; default: that of the MTZ file")
     parser.add_argument("--f-prime", type=float, metavar="E", help="f' in electrons")
     parser.add_argument("--f-double-prime", type=float, metavar="E", help="f'' in electrons")
-    parser.add_argument("--hand", choices=["given", "both"], default="given",
-                        help="both: also phase the other hand of the sites")
-    parser.add_argument("--cycles", type=int, default=5, metavar="N",
-                        help="of site refinement; default: 5")
     parser.add_argument("--keep-sites", action="store_true",
                         help="neither add nor drop sites; default: as the data tell")
-    parser.add_argument("--phases", metavar="DM.mtz",
-                        help="improved phases, of density modification, to find sites by; the phases "
-                             "that are written come from the data and sites alone")
-    parser.add_argument("--colin-phases", default="PHWT,FOM", metavar="PHI,FOM",
-                        help="columns of these; default: PHWT,FOM")
     parser.add_argument("--colin-fpm", metavar="F+,SIGF+,F-,SIGF-", help="columns of amplitudes")
     parser.add_argument("--colin-ipm", metavar="I+,SIGI+,I-,SIGI-", help="columns of intensities")
 
@@ -163,11 +183,18 @@ and whether Parrot, CCP4 and Crank2 are found.""")
 
 
 def _add_crank2(commands) -> None:
-    for name, summary in [
-            ("status", "is option dmmask there in Crank2?"),
-            ("install", "write files into Crank2's folder, where the import hook is not at work"),
-            ("uninstall", "remove these files again")]:
-        parser = _command(commands, name, run_crank2, summary, """
+    for name, summary, text in [
+            ("status", "is option dmmask there in Crank2?", """
+Says whether the import hook is at work in this Python and, for each Crank2 that is found, whether it
+knows masks, and has files of 'crank2-unet install' or of its own.  Changes nothing."""),
+            ("install", "write files into Crank2's folder, where the import hook is not at work", """
+Writes processes/segmentmap.py and programs/unetsegment.py, which lead to this package, into Crank2's
+folder; for a Python in which the import hook is not at work, as one started with -S."""),
+            ("uninstall", "remove these files again", """
+Removes what 'crank2-unet install' has written into Crank2's folder, and nothing else.  The import hook
+goes with 'pip uninstall crank2-unet'.""")]:
+        parser = _command(commands, name, run_crank2, summary, text + """
+
 Usually there is nothing to do: installing crank2-unet with pip in the Python that runs Crank2
 (ccp4-python) gives it the option dmmask, through an import hook that touches no file of CCP4.""")
         parser.set_defaults(task=name)

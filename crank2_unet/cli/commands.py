@@ -9,40 +9,43 @@ from ..errors import Crank2UnetError
 from ..process import ProgressLine
 
 
+def run_solve(options) -> None:
+    from ..jobs import solve
+
+    result = solve.run_solve(options.mtzin, options.output, _phasing(options), _modification(options),
+                             ProgressLine, _tell)
+    _print_verdict(result)
+    hand = result["hand"]
+    certainty = ("neither is wrong, as the sites are centrosymmetric" if hand["probability"] is None
+                 else f"probability {hand['probability']:.3f}")
+    print(f"Hand:             {hand['chosen']}, {hand['spacegroup']}; {certainty}")
+    _print_solvent(result)
+    _print_modification(result, options)
+    print(f"Stages:           {', '.join(stage['name'] for stage in result['stages'])}, "
+          "in sub-folders with reports of their own")
+    _print_end(options)
+
+
 def run_segment(options) -> None:
     from ..jobs import segment
 
     with ProgressLine("segmenting") as progress:
         result = segment.run_segment(options.mtzin, options.output, _columns(options),
-                                  _content(options), _choice(options), progress,
-                                  not options.no_report, options.pictures)
+                                     _content(options), _choice(options), progress,
+                                     not options.no_report, options.pictures)
     _print_solvent(result)
     _print_end(options)
 
 
 def run_dm(options) -> None:
     from ..jobs import dm
-    from ..jobs.choices import EngineChoice
 
-    engine = EngineChoice(options.engine, options.parrot, options.parrot_options,
-                          options.ncs, options.ncs_sites)
     with ProgressLine("modifying density") as progress:
-        result = dm.run_dm(options.mtzin, options.output, _columns(options), _content(options),
-                             _choice(options), options.mask, options.cycles, progress, engine,
-                             options.mask_one_is)
+        result = dm.run_dm(options.mtzin, options.output, _columns(options), progress=progress,
+                           **_modification(options))
+    _print_verdict(result)
     _print_solvent(result)
-    print(f"Mask:             {options.mask}, in each of {len(result['cycles'])} cycles")
-    print(f"Engine:           {_engine(result)}")
-    if "phases" in result:
-        print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "
-              f"the map supports {result['phases']['supported_fom']:.2f}")
-    if result["ncs_sites"]:
-        found = "" if result.get("ncs", [None]) else ": none that the map confirms, so no averaging"
-        print(f"NCS:              looked for by the sites in {result['ncs_sites']}{found}")
-    for ncs in result.get("ncs", []):
-        print(f"NCS operator:     {ncs['operator']}, over {ncs['volume']:.2f} of the asymmetric unit, "
-              f"correlation {ncs['correlation']:.2f}")
-    print(f"Figure of merit:  {result['cycles'][-1]['fom']:.3f}")
+    _print_modification(result, options)
     _print_end(options)
 
 
@@ -61,18 +64,11 @@ def run_mask_client(options) -> int:
 
 def run_phase(options) -> None:
     from ..jobs import phase
-    from ..sad.phasing import Scatterer
 
-    scatterer = options.element.capitalize()
-    if (options.f_prime is None) != (options.f_double_prime is None):
-        raise Crank2UnetError("Give both --f-prime and --f-double-prime, or neither.")
-    if options.f_prime is not None:
-        scatterer = Scatterer(scatterer, options.f_prime, options.f_double_prime)
     with ProgressLine("phasing") as progress:
-        result = phase.run_phase(options.mtzin, options.output, options.sites, scatterer,
-                                options.hand, options.colin_fpm, options.colin_ipm,
-                                options.wavelength, options.cycles, progress,
-                                not options.keep_sites, options.phases, options.colin_phases)
+        result = phase.run_phase(options.mtzin, options.output, hands=options.hand,
+                                 cycles=options.cycles, progress=progress, phases=options.phases,
+                                 colin_phases=options.colin_phases, **_phasing(options))
     used = result["scatterer"]
     print(f"Scatterer:        {used['element']}, f' = {used['f_prime']:.2f}, "
           f"f'' = {used['f_double_prime']:.2f}")
@@ -96,8 +92,9 @@ def _print_sites(statistics: dict) -> None:
 def run_hand(options) -> None:
     from ..jobs import hand
 
-    result = hand.run_hand(options.first, options.other, options.output, _columns(options),
-                           _choice(options))
+    with ProgressLine("comparing hands") as progress:
+        result = hand.run_hand(options.first, options.other, options.output, _columns(options),
+                               _choice(options), progress)
     print("probability  map correlation  contrast  skewness  space group  file")
     for row in result["hands"]:
         print(f"{row['probability']:11.3f}  {row['map_correlation']:8.2f} +- "
@@ -130,6 +127,29 @@ def run_crank2(options) -> None:
         print("\n".join(f"{options.task}ed {path}" for path in paths) or "nothing to remove")
 
 
+def _phasing(options) -> dict:
+    """What the user says of phasing, as arguments of its job."""
+    from ..sad.scatterer import Scatterer
+
+    element, given = options.element.capitalize(), (options.f_prime, options.f_double_prime)
+    if given.count(None) == 1:
+        raise Crank2UnetError("Give both --f-prime and --f-double-prime, or neither.")
+    return {"sites": options.sites,
+            "scatterer": element if None in given else Scatterer(element, *given),
+            "wavelength": options.wavelength, "complete": not options.keep_sites,
+            "colin_fpm": options.colin_fpm, "colin_ipm": options.colin_ipm}
+
+
+def _modification(options) -> dict:
+    """What the user says of density modification, as arguments of its job."""
+    from ..jobs.choices import EngineChoice
+
+    return {"content": _content(options), "choice": _choice(options), "mask": options.mask,
+            "mask_one_is": options.mask_one_is, "cycles": options.cycles,
+            "engine": EngineChoice(options.engine, options.parrot, options.parrot_options, options.ncs,
+                                   options.ncs_sites)}
+
+
 def _columns(options):
     from ..jobs.choices import Columns
 
@@ -146,6 +166,36 @@ def _choice(options):
     from ..jobs.choices import NetworkChoice
 
     return NetworkChoice(options.model, options.device, options.threads)
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+def _print_verdict(result: dict) -> None:
+    """What the result is worth, first of all."""
+    from ..report.words import headline
+
+    verdict = result["verdict"]
+    print(headline(verdict))
+    for title, sentences in (("Because", verdict["reasons"]), ("Next", verdict["advice"])):
+        for number, sentence in enumerate(sentences):
+            print(f"{'' if number else title + ':':17s} {sentence}")
+
+
+def _print_modification(result: dict, options) -> None:
+    print(f"Mask:             {options.mask}, in each of {len(result['cycles'])} cycles")
+    print(f"Engine:           {_engine(result)}")
+    if "phases" in result:
+        print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "
+              f"the map supports {result['phases']['supported_fom']:.2f}")
+    if result["ncs_sites"]:
+        found = "" if result.get("ncs", [None]) else ": none that the map confirms, so no averaging"
+        print(f"NCS:              looked for by the sites in {result['ncs_sites']}{found}")
+    for ncs in result.get("ncs", []):
+        print(f"NCS operator:     {ncs['operator']}, over {ncs['volume']:.2f} of the asymmetric unit, "
+              f"correlation {ncs['correlation']:.2f}")
+    print(f"Figure of merit:  {result['cycles'][-1]['fom']:.3f}")
 
 
 def _print_solvent(result: dict) -> None:

@@ -32,7 +32,7 @@ _REPLACING, _REPLACED = ".replacing", ".replaced"
 
 @contextmanager
 def staged(folder: str | Path, command: str = "", inputs: Iterable[str | Path | None] = (),
-           names: Iterable[str] = ()) -> Iterator[Path]:
+           names: Iterable[str] = (), parts: bool = False) -> Iterator[Path]:
     """A temporary folder whose files move to ``folder``, all or none, if the block ends without error.
 
     A job that fails, whenever it does, leaves everything as it was; but if a program that it ran
@@ -45,6 +45,7 @@ def staged(folder: str | Path, command: str = "", inputs: Iterable[str | Path | 
         them, and no other file.  "": files of the same names are replaced.
     inputs : files that the job reads, which are not replaced in any case.
     names : of the files that the job is known to write, so that it is refused before it starts.
+    parts : the job makes folders inside meanwhile, which stay whatever becomes of it.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def staged(folder: str | Path, command: str = "", inputs: Iterable[str | Path | 
         for where in {place, place.parent}:
             _sweep(where, place.name)
         _replaceable(folder, command, inputs, names)
-        with _stage(place.parent if made else place, place.name) as stage:
+        with _stage(place.parent if made and not parts else place, place.name) as stage:
             try:
                 yield stage
                 _sync(*(path for path in stage.rglob("*") if not path.is_symlink()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from ..crystal.maps import CrystalMap
 from ..errors import InputError
 from ..files.maps import read_mask, write_map
@@ -11,6 +13,7 @@ from ..files.output import staged
 from ..modification.cycles import MOST_CYCLES
 from ..modification.region_weights import check_convention
 from ..network.session import SolventNet
+from ..network.verdict import judge_result
 from ..pipeline import Plan, Progress, modify, plan, plan_by_mask, sharpened_map
 from ..process import usable_cores
 from ..report.page import ReportMaps
@@ -76,10 +79,12 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             names = write_phased(stage / "dm.mtz", given, modified)
             write_map(solvent, stage / "mask.ccp4")
         outputs = {**_OUTPUTS, **modified.files, "columns": names}
+        start = by.found.quality if by.found else None
         result = common("dm", given, net, clock, warnings, outputs) | entries | {
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
             "ncs_sites": engine.ncs_sites,
-            "mask_source": mask, "cycles_asked": cycles, "cycles": modified.cycles}
+            "mask_source": mask, "cycles_asked": cycles, "cycles": modified.cycles,
+            "verdict": asdict(judge_result(given.data, modified, start))}
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))
     return result

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..files.mtz_input import Input, read_phased
 from ..files.output import staged, write_json
 from ..network.map_quality import MapQuality
-from ..pipeline import compare_hands
+from ..pipeline import Progress, compare_hands
 from ..report.page import ReportMaps, draw_sections, write_report
 from .choices import Columns, NetworkChoice
 from .result import Clock, Warnings, common, judge
@@ -23,7 +23,8 @@ _LEAST_AGREEMENT = 0.8
 _SHOWN = ("contrast", "skewness")  # features that other programs print
 
 
-def run_hand(first: str, other: str, folder: str, columns: Columns, choice: NetworkChoice) -> dict:
+def run_hand(first: str, other: str, folder: str, columns: Columns = Columns(),
+             choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
     """Compare two maps phased with the same data in either hand, as they are and after three cycles of
     density modification; writes result.json and report.html, which shows the more probable map as
     it was given, and returns the result.
@@ -46,7 +47,7 @@ def run_hand(first: str, other: str, folder: str, columns: Columns, choice: Netw
             check_same_crystal(given[0], given[1])
             net = choice.load()
         with clock.stage("modification"):
-            compared = compare_hands(given[0].data, given[1].data, net)
+            compared = compare_hands(given[0].data, given[1].data, net, progress)
         if compared.same_map:
             _log.warning("Both files hold the same map, with another origin: the sites are "
                          "centrosymmetric, so that neither hand is wrong. Use either.")

@@ -57,7 +57,8 @@ class Warnings(logging.Handler):
         self.messages = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        if record.getMessage() not in self.messages:  # stages of a job may find the same
+            self.messages.append(record.getMessage())
 
     def __enter__(self) -> Warnings:
         logging.getLogger("crank2_unet").addHandler(self)
@@ -130,6 +131,7 @@ def judge(found: Segmentation, given: Input, net: SolventNet, composition: Compo
 
 
 def finish(stage: Path, result: dict, maps: ReportMaps | None, pictures: bool = False) -> None:
+    _log.info("drawing the report")
     sections = draw_sections(maps) if maps else []
     if pictures:
         result["outputs"]["pictures"] = _write_pictures(stage, sections)

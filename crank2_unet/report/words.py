@@ -29,6 +29,13 @@ def show(value) -> str:
     return str(value)
 
 
+def headline(verdict: Mapping) -> str:
+    """The verdict on a map in one line."""
+    expected = verdict["expected"]
+    return (f"{verdict['word'].capitalize()}: expected correlation with the true map "
+            f"{expected['correlation']:.2f} +- {expected['uncertainty']:.2f}")
+
+
 def quality_caveat(result: dict) -> str:
     """What to add to the expected correlation of a map of unknown origin."""
     start = " (start map)" if result["command"] == "dm" else ""

@@ -1,0 +1,148 @@
+"""The job of the command ``solve``: from Friedel mates and sites to the final map.
+
+Its stages are the jobs of ``phase``, ``hand`` and ``dm``, each in a sub-folder with its own result and
+report.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+
+from ..crystal.maps import CrystalMap
+from ..files.maps import read_map
+from ..files.mtz_input import read_phased
+from ..files.output import staged
+from ..network.verdict import advise, probability_of_hand
+from ..report.page import ReportMaps
+from .dm import run_dm
+from .hand import run_hand
+from .phase import run_phase
+from .result import Clock, Warnings, finish, header
+from .stages import ProgressOf, Stage, Stages
+
+_log = logging.getLogger(__name__)
+_OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4", "sites": "sites.pdb"}
+_HANDS = {"given": "", "other": "_other_hand"}  # what names of its files have
+_SURE = 0.95  # probability from which a hand is taken without density modification of the other
+
+
+@dataclass(frozen=True)
+class _Hand:
+    """Which hand is right, for result.json.
+
+    Parameters
+    ----------
+    chosen : "given" or "other".
+    spacegroup : of this hand.
+    probability : that it is right; None if neither is wrong.
+    decided_by : "hand", "modification" or "same map".
+    modified : verdict on each hand after density modification, where both had it.
+    """
+
+    chosen: str
+    spacegroup: str
+    probability: float | None
+    decided_by: str
+    modified: list[dict] | None = None
+
+
+def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
+              progress_of: ProgressOf = lambda _: nullcontext(),
+              tell: Callable[[str], None] = _log.info) -> dict:
+    """Phase both hands, choose one, modify its density; writes dm.mtz, mask.ccp4, sites.pdb,
+    result.json and report.html, and each stage in a sub-folder; returns the result.
+
+    If the hands cannot be told apart, both go through density modification, and the better map is
+    taken.  Stages that an earlier run has finished are taken over (:class:`~.stages.Stages`).
+
+    Parameters
+    ----------
+    phasing : arguments of :func:`~.phase.run_phase`.
+    modification : arguments of :func:`~.dm.run_dm`; its network also compares the hands.
+    progress_of, tell : see :class:`~.stages.Stages`.
+
+    Raises
+    ------
+    Crank2UnetError : the stages before the one that failed stay.
+    """
+    clock = Clock()
+    with Warnings() as warnings, staged(folder, "solve", _files(mtzin, phasing, modification),
+                                        _OUTPUTS.values(), parts=True) as stage:
+        stages = Stages(folder, progress_of, tell)
+        phased = stages.run("phase", "phasing both hands", run_phase, mtzin, hands="both", **phasing)
+        compared = stages.run("hand", "comparing the hands", run_hand,
+                              *(phased.file(f"phased{suffix}.mtz") for suffix in _HANDS.values()),
+                              choice=modification["choice"])
+
+        def modify(hand: str) -> Stage:
+            suffix = _HANDS[hand]
+            return stages.run(f"dm{suffix}", f"modifying the density of the {hand} hand", run_dm,
+                              phased.file(f"phased{suffix}.mtz"), **modification)
+        hand, modified = _choose(compared.result, modify)
+        # here another round of phasing goes, by the phases of ``modified``
+        for file, source in (("dm.mtz", modified), ("mask.ccp4", modified)):
+            shutil.copyfile(source.file(file), stage / file)
+        shutil.copyfile(phased.file(f"sites{_HANDS[hand.chosen]}.pdb"), stage / "sites.pdb")
+        outputs = {**_OUTPUTS, "columns": modified.result["outputs"]["columns"]}
+        result = {**phased.result, **compared.result, **modified.result,
+                  **header("solve", clock, warnings, outputs),
+                  "input": phased.result["input"], "hand": asdict(hand),
+                  "verdict": _verdict(modified.result["verdict"], hand),
+                  "stages": [_describe(done) for done in stages.done]}
+        result["timings"] |= {done.folder.name: done.result["timings"]["total"] for done in stages.done}
+        finish(stage, result, _maps(modified))
+    return result
+
+
+def _files(mtzin: str, phasing: dict, modification: dict) -> list[str | None]:
+    """Files that are read, which no output may replace."""
+    return [mtzin, phasing["sites"], modification["mask"], modification["content"].sequence,
+            modification["choice"].model, modification["engine"].ncs_sites]
+
+
+def _choose(compared: dict, modify: Callable[[str], Stage]) -> tuple[_Hand, Stage]:
+    """The hand that is taken, and what density modification makes of it."""
+    probability, spacegroup = ({name: hand[key] for name, hand in zip(_HANDS, compared["hands"])}
+                               for key in ("probability", "spacegroup"))
+    best = max(probability, key=probability.__getitem__)
+    if compared["same_map"]:
+        return _Hand(best, spacegroup[best], None, "same map"), modify(best)
+    if probability[best] >= _SURE:
+        return _Hand(best, spacegroup[best], probability[best], "hand"), modify(best)
+    _log.warning("The maps as phased do not tell which hand is right (the %s one with a probability of "
+                 "%.2f), so that the density of both is modified and the better map is taken.",
+                 best, probability[best])
+    both = {name: modify(name) for name in _HANDS}
+    verdicts = {name: done.result["verdict"] for name, done in both.items()}
+    p_given = probability_of_hand(probability["given"], *(
+        verdict["expected"]["correlation"] for verdict in verdicts.values()))
+    best = "given" if p_given >= 0.5 else "other"
+    return (_Hand(best, spacegroup[best], max(p_given, 1 - p_given), "modification",
+                  [{"hand": name, "word": verdict["word"], **verdict["expected"]}
+                   for name, verdict in verdicts.items()]), both[best])
+
+
+def _verdict(found: dict, hand: _Hand) -> dict:
+    """The verdict on the map of the hand that was chosen, of which ``dm`` by itself knew nothing."""
+    reasons = list(found["reasons"])
+    if hand.probability is not None:
+        reasons.append(f"The hand is right with a probability of {hand.probability:.2f}.")
+    return {**found, "reasons": reasons, "advice": advise(found["word"], hands_compared=True)}
+
+
+def _describe(done: Stage) -> dict:
+    """An entry of the result on a stage."""
+    return {"name": done.folder.name, "command": done.result["command"], "title": done.title,
+            "kept": done.kept, "seconds": done.result["timings"]["total"],
+            "report": f"{done.folder.name}/report.html"}
+
+
+def _maps(modified: Stage) -> ReportMaps:
+    """The final map and its mask."""
+    given = read_phased(modified.file("dm.mtz"), colin_fc="FWT,PHWT", need_phases=False)
+    density = CrystalMap(given.data.reflections, given.data.coefficients).density
+    return ReportMaps(density, None, read_map(modified.file("mask.ccp4")))

@@ -1,0 +1,214 @@
+"""What a map is worth after density modification, in a word, with reasons and what to do next.
+
+The correlation with the true map is expected from a few numbers that density modification leaves, by a
+logistic regression.  It was fitted to simulated SAD data of structures of the training split that the
+network has not seen, each in the right hand, in the wrong one, and with random phases; the numbers
+of all of them and of measured data are in docs/results.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from ..crystal.observations import PhasedData
+from ..crystal.phases import phi_fom_from_hl, to_complex
+from ..modification.engine import Modified
+from ..modification.sharpening import Sharpening
+from .map_quality import MapQuality, skewness
+
+SOLVED, PROMISING, DOUBTFUL, NOT_SOLVED = "solved", "promising", "doubtful", "not solved"
+# expected correlation from which a map is called so; a solved one must also be more than 0.5 with a
+# probability of _SURE
+_LEAST = {SOLVED: 0.7, PROMISING: 0.5, DOUBTFUL: 0.25}
+_TRACEABLE, _SURE = 0.5, 0.95
+_PER_CORRELATION = 10.0  # logit of a hand's probability by difference of expected correlations
+_LEAST_ERROR = 0.05  # of an expected correlation
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A number that tells good maps from wrong ones.
+
+    Parameters
+    ----------
+    what : it is, in words.
+    good : 95 % of the maps with a correlation above 0.7 have at least this.
+    wrong : 95 % of those with one below 0.2 have at most this.
+    """
+
+    what: str
+    good: float
+    wrong: float
+
+    def sentence(self, value: float) -> str:
+        """What a value says."""
+        if value > max(self.good, self.wrong):
+            said = f"as of good maps; wrong ones hardly exceed {self.wrong:.2f}"
+        elif value < min(self.good, self.wrong):
+            said = f"as of wrong maps; good ones have at least {self.good:.2f}"
+        else:
+            said = f"as of good maps (from {self.good:.2f}) or wrong ones (to {self.wrong:.2f})"
+        return f"{self.what}: {value:.2f}, {said}."
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What to expect of a map.
+
+    Parameters
+    ----------
+    correlation : with the true map, 0..1.
+    uncertainty : its standard deviation.
+    probability : that the correlation is above 0.5.
+    """
+
+    correlation: float
+    uncertainty: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Regression:
+    """From numbers to the expected correlation.
+
+    Parameters
+    ----------
+    intercept, weights : of the logit of the correlation.
+    uncertainty : standard deviation of the error at correlations of 1/2; less towards 0 and 1.
+    """
+
+    intercept: float
+    weights: Mapping[str, float]
+    uncertainty: float
+
+    def __call__(self, features: Mapping[str, float]) -> Expectation:
+        expected = float(expit(self.intercept + sum(weight * features[name]
+                                                    for name, weight in self.weights.items())))
+        error = max(2 * self.uncertainty * float(np.sqrt(expected * (1 - expected))), _LEAST_ERROR)
+        return Expectation(expected, error, float(norm.sf(_TRACEABLE, expected, error)))
+
+
+EVIDENCE = {
+    "free_correlation": Evidence("Agreement with amplitudes that were held back", 0.45, 0.35),
+    "fom": Evidence("Mean figure of merit", 0.6, 0.53),
+    "skewness": Evidence("Skewness of the density", 0.85, 0.9),
+    "start": Evidence("Expected correlation of the map as phased", 0.4, 0.35)}
+# the first whose numbers are all there is used: Parrot holds nothing back, and there is no expected
+# correlation of the map as phased without the network
+REGRESSIONS = (
+    Regression(-7.0, {"free_correlation": 3.0, "fom": 3.0, "skewness": 1.5, "start": 8.0}, 0.2),
+    Regression(-4.0, {"free_correlation": 3.0, "fom": 3.0, "skewness": 1.5}, 0.2),
+    Regression(-7.0, {"skewness": 1.5, "start": 8.0}, 0.2),
+    Regression(-4.0, {"skewness": 5.0}, 0.25))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a map is worth.
+
+    Parameters
+    ----------
+    word : one of the four at the top of this module.
+    expected : correlation with the true map.
+    reasons, advice : sentences, the most important first.
+    features : the numbers behind it.
+    """
+
+    word: str
+    expected: Expectation
+    reasons: list[str]
+    advice: list[str]
+    features: dict[str, float]
+
+
+def judge_result(data: PhasedData, modified: Modified, start: MapQuality | None) -> Verdict:
+    """Judge a map after density modification.
+
+    Parameters
+    ----------
+    data : that was modified.
+    modified : outcome.
+    start : quality of the map before; None if it is not known.
+    """
+    features = features_of_result(data, modified, start)
+    regression = next(r for r in REGRESSIONS if r.weights.keys() <= features.keys())
+    expected, averaged = regression(features), bool(modified.how.get("ncs"))
+    word = word_for(expected)
+    reasons = [EVIDENCE[name].sentence(features[name]) for name in regression.weights]
+    if averaged:
+        reasons.append("Averaging over NCS makes the copies alike, errors included: the figure of "
+                       "merit is somewhat too high.")
+    return Verdict(word, expected, reasons, advise(word, averaged=averaged), features)
+
+
+def features_of_result(data: PhasedData, modified: Modified, start: MapQuality | None,
+                       ) -> dict[str, float]:
+    """The numbers by which maps are judged after density modification, those that are known.
+
+    Returns
+    -------
+    skewness : of the sharpened m|F| map (:func:`~.map_quality.skewness`).
+    start : expected correlation of the map before.
+    free_correlation, fom : of the last cycle (:class:`~.cycles.CycleStatistics`), where amplitudes were
+        held back; other figures of merit mean something else.
+    """
+    phi, fom = phi_fom_from_hl(modified.hl, data.reflections.allowed_phase)
+    best = to_complex(fom * np.nan_to_num(data.f), phi)
+    features = {"skewness": skewness(Sharpening.of(data).sharpen(best).density)}
+    if start is not None:
+        features["start"] = start.correlation
+    last = modified.cycles[-1]
+    if last.get("free_correlation") is not None:
+        features |= {name: last[name] for name in ("free_correlation", "fom")}
+    return features
+
+
+def word_for(expected: Expectation) -> str:
+    """The word for an expectation."""
+    for word, least in _LEAST.items():
+        if expected.correlation >= least and (word != SOLVED or expected.probability >= _SURE):
+            return word
+    return NOT_SOLVED
+
+
+def advise(word: str, hands_compared: bool = False, averaged: bool = False) -> list[str]:
+    """What to do next.
+
+    Parameters
+    ----------
+    word : of the verdict.
+    hands_compared : both hands were tried.
+    averaged : over NCS.
+    """
+    if word == SOLVED:
+        return ["Build a model into FWT, PHWT of dm.mtz."]
+    advice = []
+    if not hands_compared:
+        advice.append("Try the other hand ('crank2-unet solve', or 'phase --hand both' and 'hand').")
+    if word == PROMISING:
+        return ["Build what is clear: phases of a partial model improve the rest.", *advice,
+                *([] if averaged else ["If there are copies of the molecule, name sites that show it "
+                                       "with --ncs-sites."]),
+                "Twice the cycles (--cycles 20) may gain a few degrees."]
+    if word == DOUBTFUL:
+        return [*advice, "Look for solvent and helices before you build anything.",
+                "Check the sites: some may be missing or wrong.",
+                "More or better anomalous data help most."]
+    return [*advice, "Check element, wavelength and origin of the sites, cell and space group.",
+            "Do not build into this map."]
+
+
+def probability_of_hand(before: float, one: float, other: float) -> float:
+    """Probability that the first of two hands is right, after density modification of both.
+
+    Parameters
+    ----------
+    before : probability by the maps as phased.
+    one, other : expected correlations after density modification.
+    """
+    return float(expit(logit(np.clip(before, 0.01, 0.99)) + _PER_CORRELATION * (one - other)))
