@@ -16,7 +16,7 @@ from ..crystal.maps import CrystalMap
 from ..files.maps import read_map
 from ..files.mtz_input import read_phased
 from ..files.output import staged
-from ..network.verdict import advise, probability_of_hand
+from ..network.verdict import NOT_SOLVED, advise, probability_of_hand
 from ..report.page import ReportMaps
 from .dm import run_dm
 from .hand import run_hand
@@ -83,19 +83,72 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
             return stages.run(f"dm{suffix}", f"modifying the density of the {hand} hand", run_dm,
                               phased.file(f"phased{suffix}.mtz"), **modification)
         hand, modified = _choose(compared.result, modify)
-        # here another round of phasing goes, by the phases of ``modified``
-        for file, source in (("dm.mtz", modified), ("mask.ccp4", modified)):
-            shutil.copyfile(source.file(file), stage / file)
-        shutil.copyfile(phased.file(f"sites{_HANDS[hand.chosen]}.pdb"), stage / "sites.pdb")
+        best = _Solution.of(phased, modified, _HANDS[hand.chosen])
+        if phasing["complete"] and modified.result["verdict"]["word"] != NOT_SOLVED:
+            best = _completed(best, stages, phasing, modification)
+        for name, file in best.files.items():
+            shutil.copyfile(file, stage / _OUTPUTS[name])
+        modified = best.modified
         outputs = {**_OUTPUTS, "columns": modified.result["outputs"]["columns"]}
         result = {**phased.result, **compared.result, **modified.result,
                   **header("solve", clock, warnings, outputs),
-                  "input": phased.result["input"], "hand": asdict(hand),
+                  "input": phased.result["input"], "hand": asdict(hand), "phasing": best.phasing,
                   "verdict": _verdict(modified.result["verdict"], hand),
                   "stages": [_describe(done) for done in stages.done]}
         result["timings"] |= {done.folder.name: done.result["timings"]["total"] for done in stages.done}
         finish(stage, result, _maps(modified))
     return result
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """One hand, phased and with its density modified.
+
+    Parameters
+    ----------
+    phased, sites : paths of its phases and its sites.
+    phasing : statistics of its phasing.
+    modified : its density modification.
+    """
+
+    phased: str
+    sites: str
+    phasing: dict
+    modified: Stage
+
+    @classmethod
+    def of(cls, phased: Stage, modified: Stage, suffix: str = "") -> _Solution:
+        """From the stages; ``suffix`` is what the names of the hand's files have."""
+        hands = phased.result["phasing"]["hands"]
+        statistics = next(hand for hand in hands if hand["outputs"]["mtz"] == f"phased{suffix}.mtz")
+        return cls(phased.file(f"phased{suffix}.mtz"), phased.file(f"sites{suffix}.pdb"),
+                   {**statistics["statistics"], "hands": hands}, modified)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The results, by the names of ``_OUTPUTS``."""
+        return {"mtz": self.modified.file("dm.mtz"), "mask": self.modified.file("mask.ccp4"),
+                "sites": self.sites}
+
+    @property
+    def expected(self) -> float:
+        """Correlation with the true map."""
+        return self.modified.result["verdict"]["expected"]["correlation"]
+
+
+def _completed(first: _Solution, stages: Stages, phasing: dict, modification: dict) -> _Solution:
+    """The better one of a solution and of what its sites give once its phases have completed them."""
+    columns = first.modified.result["outputs"]["columns"]
+    phased = stages.run(
+        "phase_completed", "completing the sites by the improved phases", run_phase, first.phased,
+        **{**phasing, "sites": first.sites}, phases=first.modified.file("dm.mtz"),
+        colin_phases=",".join(columns[label] for label in ("PHWT", "FOM")))
+    changes = phased.result["phasing"]["completion"]
+    if not (changes["added"] or changes["dropped"]):
+        return first
+    modified = stages.run("dm_completed", "modifying the density of the completed sites", run_dm,
+                          phased.file("phased.mtz"), **modification)
+    return max(first, _Solution.of(phased, modified), key=lambda solution: solution.expected)
 
 
 def _files(mtzin: str, phasing: dict, modification: dict) -> list[str | None]:
