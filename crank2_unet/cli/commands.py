@@ -21,8 +21,8 @@ def run_solve(options) -> None:
     print(f"Hand:             {hand['chosen']}, {hand['spacegroup']}; {certainty}")
     _print_solvent(result)
     _print_modification(result, options)
-    print(f"Stages:           {', '.join(stage['name'] for stage in result['stages'])}, "
-          "in sub-folders with reports of their own")
+    for stage in result["stages"]:
+        print(f"{'*' if stage['chosen'] else ' '} {stage['name']:16s} {stage['said']}")
     _print_end(options)
 
 

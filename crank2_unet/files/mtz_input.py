@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from .columns import (
     AMPLITUDES,
     ANOMALOUS_AMPLITUDES,
     ANOMALOUS_INTENSITIES,
+    CALCULATED,
     HENDRICKSON_LATTMAN,
     INTENSITIES,
     MAP_COEFFICIENTS,
     PHASE_AND_FOM,
     ColumnSet,
     called_intensity,
+    candidates,
 )
 from .mtz import MtzFile
 from .plausibility import (
@@ -34,18 +37,24 @@ from .plausibility import (
 )
 
 _log = logging.getLogger(__name__)
+# weighted mean cosine of phase differences, above which phases are the same; maps 2mFo-DFc, whose
+# centric reflections may change sign, have it, too
+_SAME_PHASES = 0.95
+_CALCULATED_PHASE = r"ph(i|ase)?[-_]?f?[-_]?(calc?|c|model)(?![a-z])"
 _FEWEST = 50  # reflections of which a map is made
 
 
 @dataclass(frozen=True)
 class Input:
     """Phased data as read, with what was chosen: ``labels`` maps roles (fo, hl, ...) to labels,
-    ``source`` are the columns whose crystal and dataset the results belong to."""
+    ``source`` are the columns whose crystal and dataset the results belong to, ``model`` those whose
+    phases the data have, if they were calculated from a model."""
 
     file: MtzFile
     data: PhasedData
     labels: dict
     source: ColumnSet
+    model: str | None = None
 
 
 def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | None = None,
@@ -87,7 +96,24 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
     chosen = {role: found for role, found in sets.items() if found}
     data = _assemble(file, chosen, main, d_min)
     return Input(file, data, {role: file.written(found) for role, found in chosen.items()},
-                 chosen[main])
+                 chosen[main], _model_of(file, chosen, data))
+
+
+def _model_of(file: MtzFile, chosen: dict[str, ColumnSet], data: PhasedData) -> str | None:
+    """Labels of the columns by which phases are seen to be those of a model, as after molecular
+    replacement or refinement: named so, or equal to those of calculated structure factors."""
+    phases = chosen.get("phifom") or chosen.get("fc")
+    if phases and any(re.match(_CALCULATED_PHASE, column.key) for column in phases.columns):
+        return file.written(phases)
+    for calculated in candidates(file.columns, MAP_COEFFICIENTS):
+        if calculated.meaning != CALCULATED:
+            continue
+        f, phi = np.nan_to_num(data.reflections.spread(file.hkl, file.values(calculated))).T
+        model, map_now = to_complex(np.abs(f), phi), data.coefficients
+        weight = np.abs(model) * np.abs(map_now)
+        if weight.any() and (model * map_now.conj()).real.sum() > _SAME_PHASES * weight.sum():
+            return file.written(calculated)
+    return None
 
 
 def _observed(file: MtzFile, text: str | None) -> ColumnSet:

@@ -84,7 +84,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
             "ncs_sites": engine.ncs_sites,
             "mask_source": mask, "cycles_asked": cycles, "cycles": modified.cycles,
-            "verdict": asdict(judge_result(given.data, modified, start))}
+            "verdict": asdict(judge_result(given.data, modified, start, bool(given.model)))}
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))
     return result

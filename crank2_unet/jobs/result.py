@@ -123,7 +123,7 @@ def judge(found: Segmentation, given: Input, net: SolventNet, composition: Compo
           ) -> dict:
     """Entries of the result on the quality of a map and on doubts about its mask, with warnings."""
     reasons = doubts(net.card, given.data.reflections, composition, found.quality,
-                     found.solvent)
+                     found.solvent, given.model)
     for sentence in reasons.values():
         _log.warning("%s", sentence)
     return {"map_quality": found.quality and asdict(found.quality), "doubts": list(reasons),

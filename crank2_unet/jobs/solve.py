@@ -18,6 +18,7 @@ from ..files.mtz_input import read_phased
 from ..files.output import staged
 from ..network.verdict import NOT_SOLVED, advise, probability_of_hand
 from ..report.page import ReportMaps
+from ..report.words import headline
 from .dm import run_dm
 from .hand import run_hand
 from .phase import run_phase
@@ -94,7 +95,7 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
                   **header("solve", clock, warnings, outputs),
                   "input": phased.result["input"], "hand": asdict(hand), "phasing": best.phasing,
                   "verdict": _verdict(modified.result["verdict"], hand),
-                  "stages": [_describe(done) for done in stages.done]}
+                  "stages": [_describe(done, best) for done in stages.done]}
         result["timings"] |= {done.folder.name: done.result["timings"]["total"] for done in stages.done}
         finish(stage, result, _maps(modified))
     return result
@@ -187,11 +188,25 @@ def _verdict(found: dict, hand: _Hand) -> dict:
     return {**found, "reasons": reasons, "advice": advise(found["word"], hands_compared=True)}
 
 
-def _describe(done: Stage) -> dict:
-    """An entry of the result on a stage."""
+def _describe(done: Stage, best: _Solution) -> dict:
+    """An entry of the result on a stage; "chosen" is the last one, which made the map."""
     return {"name": done.folder.name, "command": done.result["command"], "title": done.title,
+            "said": _said(done.result), "chosen": done is best.modified,
             "kept": done.kept, "seconds": done.result["timings"]["total"],
             "report": f"{done.folder.name}/report.html"}
+
+
+def _said(result: dict) -> str:
+    """What came out of a stage, in a line."""
+    if result["command"] == "hand":
+        return "neither is wrong" if result["same_map"] else ", ".join(
+            f"{name} {hand['probability']:.3f}" for name, hand in zip(_HANDS, result["hands"]))
+    if result["command"] == "dm":
+        return headline(result["verdict"])
+    phasing = result["phasing"]
+    changes = phasing["completion"] or {"added": [], "dropped": []}
+    return (f"{phasing['n_sites']} sites ({len(changes['added'])} added, {len(changes['dropped'])} "
+            f"dropped), figure of merit {phasing['fom']:.2f}")
 
 
 def _maps(modified: Stage) -> ReportMaps:

@@ -12,7 +12,8 @@ _RESOLUTION_MARGIN = 0.2  # Angstrom
 
 
 def doubts(card: ModelCard, reflections: Reflections, composition: Composition | None,
-           quality: MapQuality | None, solvent: SolventEstimate) -> dict[str, str]:
+           quality: MapQuality | None, solvent: SolventEstimate, model: str | None = None,
+           ) -> dict[str, str]:
     """Why the network's mask of this crystal may be unreliable; empty for most crystals.
 
     Parameters
@@ -22,11 +23,12 @@ def doubts(card: ModelCard, reflections: Reflections, composition: Composition |
     composition : what is in the crystal, if it is known.
     quality : of the map, if the card can tell.
     solvent : how the solvent content was found.
+    model : columns of calculated structure factors whose phases the map has.
 
     Returns
     -------
-    "resolution", "symmetry", "nucleic acid", "composition" or "solvent structure" -> what is wrong, in
-    a sentence.
+    "resolution", "symmetry", "nucleic acid", "model bias", "composition" or "solvent structure" -> what
+    is wrong, in a sentence.
     """
     found = {}
     low, high = card.d_min_range
@@ -43,11 +45,18 @@ def doubts(card: ModelCard, reflections: Reflections, composition: Composition |
         found["nucleic acid"] = (
             "The sequence is nucleic acid only; the network was trained on protein, so that the "
             "mask is unreliable.")
+    if model:
+        found["model bias"] = (
+            f"The phases are those of a model ({model}), and the map shows that model, right or wrong: "
+            "what it lacks counts as solvent, and expected correlation, figure of merit and agreement "
+            "are too high. Judge by refinement, and by density that the model does not explain.")
     if solvent.options and sum(option.joint for option in solvent.options) < 0.5:
         found["composition"] = (
             "No number of copies of the sequence fits the map well: the network alone gives a "
-            f"solvent content of {solvent.unet.expected:.2f}. Check the sequence or the number of "
-            "residues, the unit cell and the space group.")
+            f"solvent content of {solvent.unet.expected:.2f}. " + (
+                "The model may lack a part of it, or a copy; give --solvent-content if it is known."
+                if model else "Check the sequence or the number of residues, the unit cell and the "
+                "space group."))
     if quality and not quality.solvent_structure:
         found["solvent structure"] = (
             "The map shows no protein-like solvent structure and can hardly be told from one with "

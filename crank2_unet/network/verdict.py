@@ -27,6 +27,9 @@ SOLVED, PROMISING, DOUBTFUL, NOT_SOLVED = "solved", "promising", "doubtful", "no
 _LEAST = {SOLVED: 0.7, PROMISING: 0.5, DOUBTFUL: 0.25}
 _TRACEABLE, _SURE = 0.5, 0.95
 _PER_CORRELATION = 10.0  # logit of a hand's probability by difference of expected correlations
+_OF_MODEL = ("The phases were calculated from a model: figure of merit and agreement are as good for a "
+             "wrong model as for a right one.")
+_REFINE = "Refine the model: R-free, and density that it does not explain, tell whether it is right."
 _LEAST_ERROR = 0.05  # of an expected correlation
 
 
@@ -114,19 +117,20 @@ class Verdict:
     Parameters
     ----------
     word : one of the four at the top of this module.
-    expected : correlation with the true map.
+    expected : correlation with the true map; None if nothing tells.
     reasons, advice : sentences, the most important first.
     features : the numbers behind it.
     """
 
     word: str
-    expected: Expectation
+    expected: Expectation | None
     reasons: list[str]
     advice: list[str]
     features: dict[str, float]
 
 
-def judge_result(data: PhasedData, modified: Modified, start: MapQuality | None) -> Verdict:
+def judge_result(data: PhasedData, modified: Modified, start: MapQuality | None,
+                 of_model: bool = False) -> Verdict:
     """Judge a map after density modification.
 
     Parameters
@@ -134,8 +138,11 @@ def judge_result(data: PhasedData, modified: Modified, start: MapQuality | None)
     data : that was modified.
     modified : outcome.
     start : quality of the map before; None if it is not known.
+    of_model : the phases were calculated from a model, so that nothing here tells whether it is right.
     """
     features = features_of_result(data, modified, start)
+    if of_model:
+        return Verdict(DOUBTFUL, None, [_OF_MODEL], [_REFINE], features)
     regression = next(r for r in REGRESSIONS if r.weights.keys() <= features.keys())
     expected, averaged = regression(features), bool(modified.how.get("ncs"))
     word = word_for(expected)

@@ -31,14 +31,17 @@ def show(value) -> str:
 
 def headline(verdict: Mapping) -> str:
     """The verdict on a map in one line."""
-    expected = verdict["expected"]
-    return (f"{verdict['word'].capitalize()}: expected correlation with the true map "
-            f"{expected['correlation']:.2f} +- {expected['uncertainty']:.2f}")
+    word, expected = verdict["word"].capitalize(), verdict["expected"]
+    return f"{word}: nothing here tells whether the map is right" if expected is None else (
+        f"{word}: expected correlation with the true map {expected['correlation']:.2f} "
+        f"+- {expected['uncertainty']:.2f}")
 
 
 def quality_caveat(result: dict) -> str:
     """What to add to the expected correlation of a map of unknown origin."""
-    start = " (start map)" if result["command"] == "dm" else ""
+    start = " (start map)" if result["command"] in ("dm", "solve") else ""
+    if "model bias" in (result.get("doubts") or ()):
+        return start + ", too high: it is that of a model"
     return start + (", if density was not modified" if "fc" in result["input"]["labels"] else "")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from crystals import crystal, random_coefficients
 
-from crank2_unet.crystal.phases import hl_from_phi_fom, phase_difference
+from crank2_unet.crystal.phases import angle_degrees, hl_from_phi_fom, phase_difference
 from crank2_unet.errors import InputError
 from crank2_unet.files.mtz import MtzFile
 from crank2_unet.files.mtz_input import read_anomalous, read_phased
@@ -271,3 +271,23 @@ def test_no_choice_no_words(data, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     read_phased(write(tmp_path / "a.mtz", data, "F:F=F SIGF:Q=SIG PHIB:P=PHI FOM:W=FOM"))
     assert not caplog.text
+
+
+@pytest.mark.parametrize("labels, phases, said", [
+    ("FC_ALL,PHIC_ALL", "same", "FC_ALL,PHIC_ALL"), ("FC_ALL,PHIC_ALL", "other", None),
+    ("FWT,PHWT", "same", None)])
+def test_phases_of_a_model_are_recognised(labels, phases, said, tmp_path):
+    reflections = crystal("P 21 21 21", 3.0)
+    model = random_coefficients(reflections)
+    given = model if phases == "same" else random_coefficients(reflections, 5)
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = reflections.spacegroup
+    mtz.set_cell_for_all(reflections.cell)
+    mtz.add_dataset("test")
+    for label, kind in zip(("FP", "SIGFP", "PHIB", "FOM", *labels.split(",")), "FQPWFP"):
+        mtz.add_column(label, kind)
+    f = np.abs(given)
+    mtz.set_data(np.column_stack([reflections.hkl, f, 0.1 * f, angle_degrees(given), np.full(len(f), 0.5),
+                                  np.abs(model), angle_degrees(model)]).astype(np.float32))
+    mtz.write_to_file(str(tmp_path / "in.mtz"))
+    assert read_phased(tmp_path / "in.mtz", colin_phifom="PHIB,FOM").model == said

@@ -33,6 +33,9 @@ def test_doubts(card):
     assert doubts(replace(read, point_groups=()), crystal("F 4 3 2", 3.0), protein, fine, agreed) == {}
     assert list(doubts(read, usual, protein, fine, wrong)) == ["composition"]
     assert doubts(read, usual, None, fine, estimate_solvent(logits, cutoffs)) == {}
+    found = doubts(read, usual, protein, fine, wrong, "FC,PHIC")
+    assert list(found) == ["model bias", "composition"] and "FC,PHIC" in found["model bias"]
+    assert "Check the sequence" not in found["composition"]
 
 
 def test_noise_is_said_to_have_no_solvent_structure(card, tmp_path):
