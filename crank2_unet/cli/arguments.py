@@ -96,12 +96,19 @@ def _add_modification(parser) -> None:
     parser.add_argument("--cycles", type=int, metavar="N",
                         help="default: until held-back amplitudes agree no better, at most 20; with "
                              "Parrot 10")
+    parser.add_argument("--free", metavar="COLUMN[=VALUE]",
+                        help="keep the reflections out that this column of flags marks for a free R "
+                             "value; default VALUE: of two the rarer one, of several 0")
     parser.add_argument("--ncs", choices=["auto", "none"], default="auto",
                         help="auto (default): average the map over non-crystallographic symmetry "
                              "that heavy-atom sites show and the map confirms; none: never")
     parser.add_argument("--ncs-sites", metavar="SITES.pdb",
                         help="these sites; default: those that 'crank2-unet phase' has left beside "
                              "IN.mtz, if it has made it")
+    parser.add_argument("--ncs-operator", metavar="A,B,G,X,Y,Z,X,Y,Z", action="append", default=[],
+                        help="a known operator: Euler angles, a point of the molecule or domain, and "
+                             "where it goes; give one for each pair of copies or of domains, which get "
+                             "masks of their own")
     group = parser.add_argument_group("program that modifies the density")
     group.add_argument("--engine", choices=["auto", "embedded", "parrot"], default="auto",
                        help="auto is the embedded engine, also where there is a Parrot, unless one "

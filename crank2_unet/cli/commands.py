@@ -145,9 +145,9 @@ def _modification(options) -> dict:
     from ..jobs.choices import EngineChoice
 
     return {"content": _content(options), "choice": _choice(options), "mask": options.mask,
-            "mask_one_is": options.mask_one_is, "cycles": options.cycles,
+            "mask_one_is": options.mask_one_is, "cycles": options.cycles, "free": options.free,
             "engine": EngineChoice(options.engine, options.parrot, options.parrot_options, options.ncs,
-                                   options.ncs_sites)}
+                                   options.ncs_sites, tuple(options.ncs_operator))}
 
 
 def _columns(options):
@@ -186,6 +186,9 @@ def _print_verdict(result: dict) -> None:
 def _print_modification(result: dict, options) -> None:
     print(f"Mask:             {options.mask}, in each of {len(result['cycles'])} cycles")
     print(f"Engine:           {_engine(result)}")
+    if result["free"]:
+        print(f"Kept out:         {result['free']['n']} reflections with {result['free']['label']} "
+              f"{result['free']['value']}")
     if "phases" in result:
         print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "
               f"the map supports {result['phases']['supported_fom']:.2f}")

@@ -10,6 +10,7 @@ from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..files.coordinates import read_sites
 from ..modification.engine import EmbeddedEngine, Engine
+from ..modification.ncs import Operator
 from ..modification.ncs_search import SITES_RADIUS
 from ..network.session import SolventNet
 from ..parrot.engine import ParrotEngine
@@ -57,6 +58,7 @@ class EngineChoice:
     ncs : "auto": density is averaged over non-crystallographic symmetry (NCS) if heavy-atom sites are
         known and show one that the map confirms; "none": it is not.
     ncs_sites : coordinate file of heavy atoms; None: they are not known.
+    ncs_operators : nine numbers each, see :meth:`~.ncs.Operator.parse`.
     """
 
     engine: str = "auto"
@@ -64,20 +66,24 @@ class EngineChoice:
     options: str = ""
     ncs: str = "auto"
     ncs_sites: str | None = None
+    ncs_operators: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.ncs == "none" and self.ncs_sites:
-            raise InputError(f"--ncs none and --ncs-sites {self.ncs_sites} contradict each other. "
-                             "Leave one of them out.")
+        given = {"--ncs none": self.ncs == "none", f"--ncs-sites {self.ncs_sites}": self.ncs_sites,
+                 "--ncs-operator": self.ncs_operators}
+        said = [option for option, is_given in given.items() if is_given]
+        if len(said) > 1:
+            raise InputError(f"{' and '.join(said)} contradict each other. Give one of them.")
 
     def with_sites_of(self, mtzin: str) -> EngineChoice:
         """With the sites that phased an MTZ file, if ``phase`` has left them beside it."""
-        if self.ncs == "none" or self.ncs_sites:
+        if self.ncs == "none" or self.ncs_sites or self.ncs_operators:
             return self
         return replace(self, ncs_sites=sites_that_phased(mtzin))
 
     def find(self, choice: NetworkChoice, reflections: Reflections) -> Engine:
         sites = read_sites(self.ncs_sites, reflections) if self.ncs_sites else None
+        operators = tuple(Operator.parse(text) for text in self.ncs_operators)
         about_parrot = bool(self.parrot or self.options)
         if self.engine == "embedded" and about_parrot:
             raise InputError("--parrot and --parrot-options are of no use with --engine embedded. "
@@ -86,8 +92,9 @@ class EngineChoice:
             options = self.options
             if self.ncs_sites:
                 options += f" -ncs-mask-filter-radius {SITES_RADIUS} -pdbin-ha {quote(self.ncs_sites)}"
+            options += "".join(f" -ncs-operator {operator}" for operator in operators)
             return ParrotEngine.find(self.parrot, options, tuple(choice.options()))
-        return EmbeddedEngine(sites)
+        return EmbeddedEngine(sites, operators)
 
 
 @dataclass(frozen=True)

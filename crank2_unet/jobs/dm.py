@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from ..crystal.maps import CrystalMap
 from ..errors import InputError
+from ..files.free_flags import set_aside
 from ..files.maps import read_mask, write_map
 from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import write_phased
@@ -27,7 +28,7 @@ _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
 def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
            choice: NetworkChoice = NetworkChoice(), mask: str = "unet", cycles: int | None = None,
            progress: Progress | None = None, engine: EngineChoice = EngineChoice(),
-           mask_one_is: str | None = None) -> dict:
+           mask_one_is: str | None = None, free: str | None = None) -> dict:
     """Density modification with the mask renewed in every cycle; writes dm.mtz, mask.ccp4,
     result.json and report.html, and returns the result.  Parrot leaves its log, its input and a
     script that repeats it.
@@ -40,6 +41,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         :data:`~crank2_unet.modification.cycles.MOST_CYCLES`.
     mask_one_is : what 1 stands for in the mask file, "solvent" or "protein"; None: solvent, unless the
         density says otherwise, which is an error.
+    free : column of flags whose reflections are kept out, see :func:`~.free_flags.set_aside`.
 
     Raises
     ------
@@ -55,6 +57,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             _OUTPUTS.values()) as stage:
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
+            kept_out = None
+            if free:
+                given, kept_out = set_aside(given, free)
             engine = engine.with_sites_of(mtzin)
             program = engine.find(choice, given.data.reflections)
             net = choice.load() if mask in ("unet", "variance") else None
@@ -83,7 +88,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         result = common("dm", given, net, clock, warnings, outputs) | entries | {
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
             "ncs_sites": engine.ncs_sites,
-            "mask_source": mask, "cycles_asked": cycles, "cycles": modified.cycles,
+            "mask_source": mask, "free": kept_out and asdict(kept_out),
+            "cycles_asked": cycles, "cycles": modified.cycles,
             "verdict": asdict(judge_result(given.data, modified, start, bool(given.model)))}
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))

@@ -16,8 +16,8 @@ import numpy as np
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl
 from .cycles import modify_density
-from .ncs import NcsAverager
-from .ncs_search import SITES_RADIUS, operators_from_sites
+from .ncs import NcsAverager, Operator
+from .ncs_search import SITES_RADIUS, operators_from_sites, with_inverses
 from .region_weights import RegionWeights
 
 _log = logging.getLogger(__name__)
@@ -78,31 +78,35 @@ class EmbeddedEngine:
 
     Parameters
     ----------
-    ncs_sites : heavy atoms whose arrangement may tell of NCS; None: no averaging.
+    ncs_sites : heavy atoms whose arrangement may tell of NCS; None: they are not known.
+    ncs_operators : known ones, each with a mask of its own round its source, as of domains that move
+        against each other; then sites are not asked.
     """
 
     ncs_sites: gemmi.Structure | None = None
+    ncs_operators: tuple[Operator, ...] = ()
     name = "embedded"
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,
                progress: Callable[[int], None] | None = None) -> Modified:
-        averager = None if self.ncs_sites is None else _averager(self.ncs_sites, data)
+        averager = self._averager(data.map.density)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
         how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells}
-        if self.ncs_sites is not None:
+        if self.ncs_sites is not None or self.ncs_operators:
             how["ncs"] = [{"operator": str(operator), **asdict(statistics)} for operator, statistics in
                           (zip(averager.operators, averager.statistics) if averager else ())]
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 
-
-def _averager(sites: gemmi.Structure, data: PhasedData) -> NcsAverager | None:
-    """NCS that the sites show and the map confirms; None without."""
-    density = data.map.density
-    operators = operators_from_sites(sites, density)
-    return NcsAverager(operators, density, SITES_RADIUS) if operators else None
+    def _averager(self, density: gemmi.FloatGrid) -> NcsAverager | None:
+        """Averaging by the operators given, or by those that the sites show and the map confirms; None
+        without."""
+        if self.ncs_operators:
+            return NcsAverager(with_inverses(self.ncs_operators, density), density)
+        operators = operators_from_sites(self.ncs_sites, density) if self.ncs_sites else []
+        return NcsAverager(operators, density, SITES_RADIUS) if operators else None
 
 
 def _judgement_of_phases(data: PhasedData, trust: float) -> dict[str, float]:

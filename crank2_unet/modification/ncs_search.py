@@ -64,7 +64,7 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
     for operator in found:
         if not any(equal_by_symmetry(operator, known, density) for known in best):
             best.append(operator)
-    return _with_inverses(best, density)
+    return with_inverses(best, density)
 
 
 def operators_from_chains(model: gemmi.Structure, density: gemmi.FloatGrid) -> list[Operator]:
@@ -178,7 +178,7 @@ def _superpose(here: np.ndarray, there: np.ndarray) -> tuple[Operator, float]:
     return operator, float(np.sqrt(np.mean(np.sum((operator.apply(here) - there) ** 2, axis=1))))
 
 
-def _with_inverses(operators: Sequence[Operator], grid: gemmi.FloatGrid) -> list[Operator]:
+def with_inverses(operators: Sequence[Operator], grid: gemmi.FloatGrid) -> list[Operator]:
     """The operators and those inverses that are not among them."""
     out: list[Operator] = []
     for operator in (*operators, *(operator.inverse() for operator in operators)):

@@ -287,7 +287,8 @@ def test_phases_of_a_model_are_recognised(labels, phases, said, tmp_path):
     for label, kind in zip(("FP", "SIGFP", "PHIB", "FOM", *labels.split(",")), "FQPWFP"):
         mtz.add_column(label, kind)
     f = np.abs(given)
-    mtz.set_data(np.column_stack([reflections.hkl, f, 0.1 * f, angle_degrees(given), np.full(len(f), 0.5),
-                                  np.abs(model), angle_degrees(model)]).astype(np.float32))
+    mtz.set_data(np.column_stack(
+        [reflections.hkl, f, 0.1 * f, angle_degrees(given), np.full(len(f), 0.5), np.abs(model),
+         angle_degrees(model)]).astype(np.float32))
     mtz.write_to_file(str(tmp_path / "in.mtz"))
     assert read_phased(tmp_path / "in.mtz", colin_phifom="PHIB,FOM").model == said

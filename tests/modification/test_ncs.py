@@ -206,8 +206,9 @@ def test_level_is_that_of_noise(crystal):
 def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
     structure, operator, data, truth, mask = crystal
 
-    def run(sites):
-        out = EmbeddedEngine(sites).modify(data, fixed_weights(soften(mask, 0.7)), 0.7, 2, tmp_path)
+    def run(sites, *operators):
+        weights = fixed_weights(soften(mask, 0.7))
+        out = EmbeddedEngine(sites, operators).modify(data, weights, 0.7, 2, tmp_path)
         phi, fom = phi_fom_from_hl(out.hl, data.reflections.allowed_phase)
         return out.how, map_correlation(to_complex(np.abs(truth) * fom, phi), truth,
                                         data.reflections.multiplicity)
@@ -217,6 +218,8 @@ def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
                for ncs in how["ncs"])
     nothing, plain = run(None)
     assert "ncs" not in nothing and averaged > plain + 0.01
+    how, known = run(None, operator)
+    assert len(how["ncs"]) == 2 and known > plain + 0.01  # it and its inverse, each with its mask
     lone = sites_of(structure)
     del lone[0][0][2:]
     how, unchanged = run(lone)
@@ -264,8 +267,10 @@ def test_sites_of_another_job_are_not_taken(tmp_path, change):
 
 
 def test_sites_and_no_averaging_contradict_each_other():
-    with pytest.raises(InputError, match="contradict"):
-        EngineChoice(ncs="none", ncs_sites="sites.pdb")
+    for choice in ({"ncs": "none", "ncs_sites": "sites.pdb"}, {"ncs": "none", "ncs_operators": ("",)},
+                   {"ncs_sites": "sites.pdb", "ncs_operators": ("",)}):
+        with pytest.raises(InputError, match="contradict"):
+            EngineChoice(**choice)
 
 
 def test_copies_count_less_the_better_a_map_shows_that_they_differ():
@@ -292,5 +297,12 @@ def test_both_engines_are_given_the_sites(crystal, tmp_path, monkeypatch):
     monkeypatch.setattr(ParrotEngine, "find", lambda path, options, rest: asked.append(options))
     EngineChoice("parrot", ncs_sites=str(file)).find(NetworkChoice(), data.reflections)
     assert checked_options(asked[0]) == ["-ncs-mask-filter-radius", "9.0", "-pdbin-ha", str(file)]
+    operators = ("10,20,30,1,2,3,4,5,6", "40,50,60,1,2,3,4,5,6")
+    found = EngineChoice(ncs_operators=operators).find(NetworkChoice(), data.reflections).ncs_operators
+    assert [np.round(float(str(one).split(",")[0])) for one in found] == [10, 40]
+    EngineChoice("parrot", ncs_operators=operators).find(NetworkChoice(), data.reflections)
+    assert checked_options(asked[1]).count("-ncs-operator") == 2
+    with pytest.raises(InputError, match="nine numbers"):
+        EngineChoice(ncs_operators=("1,2",)).find(NetworkChoice(), data.reflections)
     with pytest.raises(InputError, match="cannot be read"):
         EngineChoice(ncs_sites="absent.pdb").find(NetworkChoice(), data.reflections)
