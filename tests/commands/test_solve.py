@@ -34,12 +34,14 @@ def solved(tmp_path_factory):
 @pytest.mark.slow
 def test_from_mates_and_sites_to_a_map(solved):
     result = result_of(solved)
-    assert {f.name for f in solved.iterdir()} == {"dm.mtz", "mask.ccp4", "sites.pdb", "result.json",
-                                                  "report.html", "phase", "hand", "dm"}
+    assert {f.name for f in solved.iterdir()} == {
+        "dm.mtz", "mask.ccp4", "sites.pdb", "result.json", "report.html",
+        "phase", "hand", "dm", "phase_completed"}
     assert result["hand"]["chosen"] == "given" and result["hand"]["decided_by"] == "hand"
     assert result["hand"]["probability"] > 0.95 and result["hand"]["modified"] is None
-    assert [(stage["name"], stage["kept"]) for stage in result["stages"]] == [
-        ("phase", False), ("hand", False), ("dm", False)]
+    assert [(stage["name"], stage["kept"], stage["chosen"]) for stage in result["stages"]] == [
+        ("phase", False, False), ("hand", False, False), ("dm", False, True),
+        ("phase_completed", False, False)]  # there is nothing to add to the example's sites
     assert result["input"]["labels"] == {"fpm": "F(+),SIGF(+),F(-),SIGF(-)"}
     assert result["timings"]["total"] > result["timings"]["dm"]
     assert result["verdict"]["word"] in ("solved", "promising")
@@ -59,17 +61,20 @@ def test_a_run_goes_on_after_what_is_finished(solved, tmp_path, capsys):
     shutil.rmtree(folder / "dm")  # killed while the density was modified
     for file in ("result.json", "report.html", "dm.mtz", "mask.ccp4", "sites.pdb"):
         (folder / file).unlink()
+
+    def kept(folder):
+        return [stage["kept"] for stage in result_of(folder)["stages"]]
     assert main([*COMMAND, "-o", str(folder)]) == 0
-    assert [stage["kept"] for stage in result_of(folder)["stages"]] == [True, True, False]
+    assert kept(folder) == [True, True, False, True]
     assert "done by an earlier run" in capsys.readouterr().out
     before, after = (gemmi.read_mtz_file(str(f / "dm.mtz")).array for f in (solved, folder))
     np.testing.assert_array_equal(before, after)
     assert main([*COMMAND, "--solvent-content", "0.5", "-o", str(folder)]) == 0
-    assert [stage["kept"] for stage in result_of(folder)["stages"]] == [True, True, False]
+    assert kept(folder) == [True, True, False, False]
     phased = folder / "phase" / "phased.mtz"
     phased.write_bytes(phased.read_bytes()[:-80] + b"x" * 80)
     assert main([*COMMAND, "-o", str(folder)]) == 0
-    assert [stage["kept"] for stage in result_of(folder)["stages"]] == [False, True, False]
+    assert kept(folder) == [False, True, False, False]
 
 
 def test_nothing_is_left_if_the_first_stage_fails(tmp_path, capsys):
