@@ -1,9 +1,10 @@
 """What a map is worth after density modification, in a word, with reasons and what to do next.
 
 The correlation with the true map is expected from a few numbers that density modification leaves, by a
-logistic regression.  It was fitted to simulated SAD data of structures of the training split that the
-network has not seen, each in the right hand, in the wrong one, and with random phases; the numbers
-of all of them and of measured data are in docs/results.md.
+logistic regression.  Its constants are those that 'crank2-unet model verdict' prints; they were fitted
+to simulated SAD data of structures of the training split that the network has not seen, each in the
+right hand, in the wrong one, and with random phases.  What it says of them and of measured data is in
+docs/results.md.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from .map_quality import MapQuality, skewness
 SOLVED, PROMISING, DOUBTFUL, NOT_SOLVED = "solved", "promising", "doubtful", "not solved"
 # expected correlation from which a map is called so; a solved one must also be more than 0.5 with a
 # probability of _SURE
-_LEAST = {SOLVED: 0.7, PROMISING: 0.5, DOUBTFUL: 0.25}
+_LEAST = {SOLVED: 0.7, PROMISING: 0.5, DOUBTFUL: 0.2}
 _TRACEABLE, _SURE = 0.5, 0.95
-_PER_CORRELATION = 10.0  # logit of a hand's probability by difference of expected correlations
+AT = (0.1, 0.5, 0.9)  # expected correlations for which uncertainties are known
+_PER_CORRELATION = 8.0  # logit of a hand's probability by difference of expected correlations
 _OF_MODEL = ("The phases were calculated from a model: figure of merit and agreement are as good for a "
              "wrong model as for a right one.")
 _REFINE = "Refine the model: R-free, and density that it does not explain, tell whether it is right."
-_LEAST_ERROR = 0.05  # of an expected correlation
 
 
 @dataclass(frozen=True)
@@ -82,32 +83,36 @@ class Regression:
     Parameters
     ----------
     intercept, weights : of the logit of the correlation.
-    uncertainty : standard deviation of the error at correlations of 1/2; less towards 0 and 1.
+    uncertainty : standard deviations of the error where ``AT`` is expected, linear in between.
     """
 
     intercept: float
     weights: Mapping[str, float]
-    uncertainty: float
+    uncertainty: tuple[float, float, float]
 
     def __call__(self, features: Mapping[str, float]) -> Expectation:
         expected = float(expit(self.intercept + sum(weight * features[name]
                                                     for name, weight in self.weights.items())))
-        error = max(2 * self.uncertainty * float(np.sqrt(expected * (1 - expected))), _LEAST_ERROR)
+        error = float(np.interp(expected, AT, self.uncertainty))
         return Expectation(expected, error, float(norm.sf(_TRACEABLE, expected, error)))
 
 
 EVIDENCE = {
-    "free_correlation": Evidence("Agreement with amplitudes that were held back", 0.45, 0.35),
-    "fom": Evidence("Mean figure of merit", 0.6, 0.53),
-    "skewness": Evidence("Skewness of the density", 0.85, 0.9),
-    "start": Evidence("Expected correlation of the map as phased", 0.4, 0.35)}
+    "free_correlation": Evidence("Agreement with amplitudes that were held back", 0.47, 0.30),
+    "fom": Evidence("Mean figure of merit", 0.66, 0.50),
+    "skewness": Evidence("Skewness of the density", 0.54, 0.87),
+    "start": Evidence("Expected correlation of the map as phased", 0.40, 0.34)}
 # the first whose numbers are all there is used: Parrot holds nothing back, and there is no expected
 # correlation of the map as phased without the network
 REGRESSIONS = (
-    Regression(-7.0, {"free_correlation": 3.0, "fom": 3.0, "skewness": 1.5, "start": 8.0}, 0.2),
-    Regression(-4.0, {"free_correlation": 3.0, "fom": 3.0, "skewness": 1.5}, 0.2),
-    Regression(-7.0, {"skewness": 1.5, "start": 8.0}, 0.2),
-    Regression(-4.0, {"skewness": 5.0}, 0.25))
+    Regression(-5.89, {"free_correlation": 1.20, "fom": 2.76, "skewness": 1.58, "start": 7.31},
+               (0.18, 0.23, 0.06)),
+    Regression(-4.47, {"free_correlation": 1.43, "fom": 4.22, "skewness": 2.16},
+               (0.18, 0.26, 0.07)),
+    Regression(-7.11, {"skewness": 2.20, "start": 13.89},
+               (0.17, 0.26, 0.11)),
+    Regression(-3.68, {"skewness": 4.14},
+               (0.23, 0.32, 0.13)))
 
 
 @dataclass(frozen=True)

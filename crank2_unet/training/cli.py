@@ -29,6 +29,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     _add_evaluate(commands)
     _add_quality(commands)
     _add_evaluate_quality(commands)
+    _add_verdict(commands)
     _add_validate(commands)
 
 
@@ -103,6 +104,16 @@ def _add_quality(commands) -> None:
     parser = _command(commands, "quality", _quality, "calibrate the judgement of maps and hands", """
 Fits the expected map correlation, the probability of a hand and the warning of maps without solvent
 structure to structures that were prepared with --both-hands, and writes them into the model card.""")
+    parser.add_argument("prepared", help="folder of structures prepared in both hands")
+    _add_card(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
+    _add_dask(parser)
+
+
+def _add_verdict(commands) -> None:
+    parser = _command(commands, "verdict", _verdict, "fit the verdict after density modification", """
+Modifies the density of structures that were prepared with --both-hands, in both hands and with random
+phases, and prints what the verdict of 'crank2-unet dm' goes by, and how often it is right.""")
     parser.add_argument("prepared", help="folder of structures prepared in both hands")
     _add_card(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="files used; default: all")
@@ -257,6 +268,13 @@ def _quality(options) -> None:
 
     print(render(calibrate_quality(options.prepared, options.model, options.workers,
                                    options.scheduler, options.limit)))
+
+
+def _verdict(options) -> None:
+    from .calibration.verdict import calibrate_verdict
+
+    print(calibrate_verdict(options.prepared, options.model, options.workers, options.scheduler,
+                            options.limit))
 
 
 def _evaluate_quality(options) -> None:
