@@ -147,3 +147,15 @@ def test_sites_without_a_hand(tmp_path):
     compared = {"same_map": True, "hands": [{"probability": 0.5, "spacegroup": "P 21"}] * 2}
     hand, _ = solve._choose(compared, lambda name: name)
     assert hand.chosen == "given" and hand.probability is None and hand.decided_by == "same map"
+
+
+@pytest.mark.slow
+def test_with_parrot(solved, stand_in, tmp_path, capsys):
+    """Phasing and hand are taken over; Parrot says less of its map, so that less is made of it."""
+    shutil.copytree(solved, tmp_path / "out")
+    assert main([*COMMAND, "--parrot", str(stand_in(patched=True)), "-o", str(tmp_path / "out")]) == 0
+    result = result_of(tmp_path / "out")
+    assert [stage["kept"] for stage in result["stages"]][:3] == [True, True, False]
+    assert result["engine"] == "parrot" and (tmp_path / "out/dm/parrot.log").is_file()
+    assert result["verdict"]["features"].keys() == {"skewness", "start"}
+    assert "Engine:           Parrot" in capsys.readouterr().out
