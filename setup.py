@@ -55,7 +55,8 @@ setup(
     packages=[*find_packages(include=["crank2_unet", "crank2_unet.*"]), "crank2_unet.models"],
     # the model is part of the product: models/ at the top level travels inside the package
     package_dir={"crank2_unet.models": "models"},
-    package_data={"crank2_unet.models": ["*.json", "*.onnx"], "crank2_unet.report": ["*.j2"],
+    package_data={"crank2_unet.models": ["*.json", "*.onnx"],
+                  "crank2_unet.report": ["*.j2", "*.css", "*.js"],
                   "crank2_unet.training.evaluation": ["*.j2"],
                   "crank2_unet.modification": ["*.json"], "crank2_unet.solvent": ["*.json"],
                   "crank2_unet.ccp4i2": ["*.def.xml", "*.medline.txt", "*.svg"]},

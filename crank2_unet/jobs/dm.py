@@ -17,7 +17,7 @@ from ..network.session import SolventNet
 from ..network.verdict import judge_result
 from ..pipeline import Plan, Progress, modify, plan, plan_by_mask, sharpened_map
 from ..process import usable_cores
-from ..report.page import ReportMaps
+from ..report.figures import Layer
 from ..solvent.matthews import Composition
 from .choices import Columns, Content, EngineChoice, NetworkChoice
 from .result import Clock, Warnings, announce_size, common, describe_mask, finish, judge
@@ -92,7 +92,10 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             "cycles_asked": cycles, "cycles": modified.cycles,
             "verdict": asdict(judge_result(given.data, modified, start, bool(given.model)))}
         density = CrystalMap(given.data.reflections, modified.coefficients).density
-        finish(stage, result, ReportMaps(density, None if net is None else modified.weights, solvent))
+        first = by.found.mask if by.found else solvent
+        flat = [Layer("P(flat)", modified.weights, solvent, "probability")] if net else []
+        finish(stage, result, [Layer("Before", given.data.map.density, first),
+                               Layer("After", density, solvent), *flat])
     return result
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 
 from ..crystal.reflections import enantiomorph
 from ..errors import InputError
 from ..files.mtz_input import Input, read_phased
-from ..files.output import staged, write_json
+from ..files.output import staged
 from ..network.map_quality import MapQuality
 from ..pipeline import Progress, compare_hands
-from ..report.page import ReportMaps, draw_sections, write_report
+from ..report.figures import Layer
 from .choices import Columns, NetworkChoice
-from .result import Clock, Warnings, common, judge
+from .result import Clock, Warnings, common, finish, judge
 
 _log = logging.getLogger(__name__)
 # correlation of the amplitudes m|F| of both maps: of other data it is nearly 0, and in either hand of
@@ -26,8 +27,8 @@ _SHOWN = ("contrast", "skewness")  # features that other programs print
 def run_hand(first: str, other: str, folder: str, columns: Columns = Columns(),
              choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
     """Compare two maps phased with the same data in either hand, as they are and after three cycles of
-    density modification; writes result.json and report.html, which shows the more probable map as
-    it was given, and returns the result.
+    density modification; writes result.json and report.html, which shows both maps, and returns the
+    result.
 
     Parameters
     ----------
@@ -58,9 +59,9 @@ def run_hand(first: str, other: str, folder: str, columns: Columns = Columns(),
             "best": best + 1, "same_map": compared.same_map,
             "hands": [_describe(hand, segmented.quality, probability) for hand, segmented, probability
                       in zip(given, found, probabilities) if segmented.quality]}
-        write_json(result, stage / "result.json")
-        maps = ReportMaps(found[best].density, found[best].probability, found[best].mask)
-        write_report(result, stage / "report.html", draw_sections(maps))
+        finish(stage, result, [Layer(f"{number}: {Path(hand.file.path).name}", segmented.density,
+                                     segmented.mask)
+                               for number, (hand, segmented) in enumerate(zip(given, found), 1)])
     return result
 
 

@@ -9,9 +9,13 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import gemmi
 import numpy as np
 
 from .. import __version__
+from ..crystal.maps import CrystalMap
+from ..crystal.observations import AnomalousData
+from ..crystal.phases import to_complex
 from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..files.coordinates import read_sites
@@ -20,6 +24,7 @@ from ..files.mtz_input import mates_of, read_anomalous, read_phased
 from ..files.mtz_output import hl_columns, write_mtz
 from ..files.output import staged
 from ..pipeline import Progress
+from ..report.figures import Layer
 from ..sad.phasing import SadResult, Scatterer, other_hand, phase_sad
 from .result import Clock, Warnings, describe_input, finish, header
 
@@ -63,7 +68,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
             structure = read_sites(sites, data.reflections, element)
             scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
             prior = _improved_phases(phases, colin_phases, data.reflections)
-        reports = []
+        reports, layers = [], []
         with clock.stage("phasing"):
             wanted = ("given", "other") if hands == "both" else ("given",)
             for number, hand in enumerate(wanted):
@@ -76,11 +81,16 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     _progress_of_part, progress, number, len(wanted)), complete, prior)
                 _judge(phased, hand)
                 reports.append(_write_hand(stage, file, data.reflections, phased, hand, labels))
+                places = [site["xyz"] for site in phased.statistics["sites"]]
+                layers.append(Layer(f"{hand.capitalize()} hand", _density(data, phased), sites=places))
+                if hand == "given":
+                    anomalous = Layer("Anomalous differences", _anomalous_density(data, phased),
+                                      sites=places)
         result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
                   "input": describe_input(mtzin, data.reflections, phased.f, labels),
                   "scatterer": asdict(scatterer), "model": None, "device": None,
                   "phasing": {**reports[0]["statistics"], "hands": reports}}
-        finish(stage, result, None)
+        finish(stage, result, [*layers, anomalous])
     return result
 
 
@@ -109,6 +119,18 @@ def _judge(phased: SadResult, hand: str) -> None:
         _log.warning("The phasing power of the %s hand is %.2f, as of sites that do not explain the "
                      "data: wrong sites, another origin, setting or element, or no anomalous signal.",
                      hand, power)
+
+
+def _density(data: AnomalousData, phased: SadResult) -> gemmi.FloatGrid:
+    """The map that the phases give."""
+    weighted = np.nan_to_num(phased.f * phased.fom)
+    return CrystalMap(data.reflections, to_complex(weighted, phased.phi)).density
+
+
+def _anomalous_density(data: AnomalousData, phased: SadResult) -> gemmi.FloatGrid:
+    """The anomalous difference Fourier map, where anomalous scatterers stand out."""
+    difference = np.nan_to_num((data.f_plus - data.f_minus) * phased.fom)
+    return CrystalMap(data.reflections, to_complex(difference, phased.phi - 90)).density
 
 
 def _place(xyz: list[float]) -> str:

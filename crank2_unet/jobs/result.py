@@ -21,7 +21,8 @@ from ..files.output import write_json
 from ..network.doubts import doubts
 from ..network.session import SolventNet
 from ..pipeline import Segmentation
-from ..report.page import DrawnSection, ReportMaps, draw_sections, write_report
+from ..report.figures import Layer
+from ..report.page import DrawnSection, draw_sections, write_report
 from ..report.words import SCHEMA
 from ..solvent.matthews import Composition
 
@@ -130,22 +131,21 @@ def judge(found: Segmentation, given: Input, net: SolventNet, composition: Compo
             "composition": composition and asdict(composition)}
 
 
-def finish(stage: Path, result: dict, maps: ReportMaps | None, pictures: bool = False) -> None:
+def finish(stage: Path, result: dict, layers: list[Layer], pictures: bool = False) -> None:
     _log.info("drawing the report")
-    sections = draw_sections(maps) if maps else []
+    sections = draw_sections(layers)
     if pictures:
         result["outputs"]["pictures"] = _write_pictures(stage, sections)
     write_json(result, stage / "result.json")
-    write_report(result, stage / "report.html", sections)
+    write_report(result, stage / "report.html", layers, sections)
 
 
 def _write_pictures(stage: Path, sections: list[DrawnSection]) -> list[dict]:
     """Write each picture to a file of its own; returns what there is to say of each."""
     written = []
     for number, (section, pictures) in enumerate(sections, 1):
-        for picture in pictures:
-            kind = "density" if picture is pictures[0] else "probability"
-            name = f"section_{number}_{kind}.{picture.kind}"
+        for place, picture in enumerate(pictures, 1):
+            name = f"section_{number}_{place}.png"
             (stage / name).write_bytes(picture.content)
             written.append({"file": name, "section": section, "title": picture.title})
     return written

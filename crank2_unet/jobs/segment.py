@@ -14,7 +14,7 @@ from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import write_mtz
 from ..files.output import staged, write_json
 from ..pipeline import Progress, Segmentation, segment
-from ..report.page import ReportMaps
+from ..report.figures import Layer
 from .choices import Columns, Content, NetworkChoice
 from .result import Clock, Warnings, announce_size, common, describe_mask, finish, judge
 
@@ -59,8 +59,9 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
         result = common("segment", given, net, clock, warnings, dict(_OUTPUTS)) | {
             "solvent_content": found.solvent.to_json(), "mask": describe_mask(found), **judgement}
         if report:
-            maps = ReportMaps(found.density, found.probability, found.mask)
-            finish(stage, result, maps, pictures)
+            finish(stage, result, [Layer("Density", found.density, found.mask),
+                                   Layer("P(solvent)", found.probability, found.mask, "probability")],
+                   pictures)
         else:
             write_json(result, stage / "result.json")
     return result

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
-from ..crystal.maps import CrystalMap
 from ..files.maps import read_map
 from ..files.mtz_input import read_phased
 from ..files.output import staged
 from ..network.verdict import NOT_SOLVED, advise, probability_of_hand
-from ..report.page import ReportMaps
+from ..report.figures import Layer
 from ..report.words import headline
 from .dm import run_dm
 from .hand import run_hand
@@ -97,7 +96,7 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
                   "verdict": _verdict(modified.result["verdict"], hand),
                   "stages": [_describe(done, best) for done in stages.done]}
         result["timings"] |= {done.folder.name: done.result["timings"]["total"] for done in stages.done}
-        finish(stage, result, _maps(modified))
+        finish(stage, result, _layers(best))
     return result
 
 
@@ -209,8 +208,14 @@ def _said(result: dict) -> str:
             f"dropped), figure of merit {phasing['fom']:.2f}")
 
 
-def _maps(modified: Stage) -> ReportMaps:
-    """The final map and its mask."""
-    given = read_phased(modified.file("dm.mtz"), colin_fc="FWT,PHWT", need_phases=False)
-    density = CrystalMap(given.data.reflections, given.data.coefficients).density
-    return ReportMaps(density, None, read_map(modified.file("mask.ccp4")))
+def _layers(best: _Solution) -> list[Layer]:
+    """The map as phased and the final one, both with the final mask, and the sites."""
+    last = best.modified
+    columns = last.result["outputs"]["columns"]
+    before = read_phased(best.phased).data
+    after = read_phased(last.file("dm.mtz"), colin_fc=f"{columns['FWT']},{columns['PHWT']}",
+                        need_phases=False).data
+    mask = read_map(last.file("mask.ccp4"))
+    sites = [site["xyz"] for site in best.phasing["sites"]]
+    return [Layer(name, data.map.density, mask, sites=sites)
+            for name, data in (("Before", before), ("After", after))]

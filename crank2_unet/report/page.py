@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-import gemmi
-
-from ..crystal.grids import resample
 from ..errors import InputError
-from . import figures
-from .words import RULES, SCHEMA, likely_copies, quality_caveat, show
+from . import plots
+from .answers import tiles_of, verdict_of
+from .figures import Layer, Picture, section_picture, sections_of
+from .terms import TERMS
+from .volume import browser_data
+from .words import SCHEMA, show
 
 HEADINGS = {
     "segment": "Solvent mask",
     "dm": "Density modification",
     "phase": "SAD phasing",
     "hand": "Which hand is right",
+    "solve": "From Friedel mates to a map",
 }
 MASKS = {
     "unet": "by the network, anew in every cycle",
@@ -31,50 +35,54 @@ COLUMNS = {
     "kantardjieff_rupp": "K & R 2003",
     "joint": "both together",
     "b_iso": "B (Å²)",
+    "into": "with the site at",
+    "sigma_scale": "scale of measured σ",
+    "spacegroup": "space group",
     "map_correlation": "map correlation, if right",
+    "fom": "FOM",
+    "f_correlation": "F correlation",
+    "work_correlation": "measured",
+    "free_correlation": "held back",
+    "agreement_trust": "trust in agreement",
+    "phase_trust": "trust in phases",
+    "phase_change": "phase change (°)",
     "d_max": "from (Å)",
     "d_min": "to (Å)",
     "n": "reflections",
+    "n_sites": "sites",
+    "n_pairs": "Friedel pairs",
+    "f_double_prime": "f″ refined",
+    "rms_dano": "rms difference",
+    "rms_calculated": "by the sites",
+    "rms_error": "unexplained",
 }
+# columns of tables that the glossary explains
+_EXPLAINED = {"fom": "fom", "phasing_power": "phasing_power", "occupancy": "occupancy", "b_iso": "b",
+              "height": "height", "map_correlation": "correlation", "contrast": "contrast",
+              "skewness": "skewness", "free_correlation": "free", "agreement_trust": "trust",
+              "phase_trust": "trust", "phase_change": "phase_change", "ncs_correlation": "ncs",
+              "copies": "copies", "solvent": "solvent", "f_double_prime": "f_double_prime"}
+
+# title and pictures, one for each layer, of a section of the maps
+DrawnSection = tuple[str, list[Picture]]
 
 
-@dataclass(frozen=True)
-class ReportMaps:
-    """Maps drawn in the report, all over the whole cell; they are drawn on the grid of the density.
-
-    Parameters
-    ----------
-    density : any scale.
-    probability : P(solvent), 0 to 1; None where no network was used.
-    mask : 1 = solvent, 0 = protein.
-    """
-
-    density: gemmi.FloatGrid
-    probability: gemmi.FloatGrid | None
-    mask: gemmi.FloatGrid
+def draw_sections(layers: Sequence[Layer]) -> list[DrawnSection]:
+    """One section across each cell axis, where the mask tells most, of each layer."""
+    return [(section.title, [section_picture(section, layer) for layer in layers])
+            for section in (sections_of(layers) if layers else [])]
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A headline number: what it is, its value, and a remark."""
-
-    name: str
-    value: str
-    note: str = ""
-
-
-# title and pictures (density, then probability) of a section of the maps
-DrawnSection = tuple[str, list[figures.Picture]]
-
-
-def write_report(result: dict, path: str | Path, sections: Sequence[DrawnSection] = ()) -> None:
+def write_report(result: dict, path: str | Path, layers: Sequence[Layer] = (),
+                 sections: Sequence[DrawnSection] | None = None) -> None:
     """Write the report of one run.
 
     Parameters
     ----------
     result : contents of result.json, schema 1; parts may be absent or null.
     path : HTML file to write; the page needs no other file and no network.
-    sections : from :func:`draw_sections`.
+    layers : maps to show, all of one cell.
+    sections : of the layers, from :func:`draw_sections`, where they are drawn already.
 
     Raises
     ------
@@ -83,105 +91,93 @@ def write_report(result: dict, path: str | Path, sections: Sequence[DrawnSection
     if result.get("schema") != SCHEMA:
         raise InputError(f"The result has schema {result.get('schema')!r}, this version of "
                          f"crank2-unet reads schema {SCHEMA}. Repeat the run with this version.")
-    source = result.get("mask_source")
-    page = _template().render(
-        result=result, heading=HEADINGS.get(str(result.get("command")), "Report"), tiles=_tiles(result),
-        command_line=shlex.join(["crank2-unet", *map(str, result.get("arguments") or [])]),
-        mask_source=source and MASKS.get(source, f"read from {source}"), hands=_hands(result),
-        sections=sections, charts=_charts(result),
-        cycle_charts=figures.cycle_pictures(result.get("cycles") or []))
-    Path(path).write_text(page, encoding="utf-8")
+    Path(path).write_text(_Page(result, layers, sections).text(), encoding="utf-8")
 
 
-def _template():
-    import jinja2
+class _Page:
+    """A page in the making, which remembers the terms that it has to explain."""
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
-    environment.filters["show"] = show
-    environment.filters["heading"] = lambda key: COLUMNS.get(key, key.replace("_", " "))
-    source = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    def __init__(self, result: dict, layers: Sequence[Layer], sections: Sequence[DrawnSection] | None):
+        self.result, self.layers = result, layers
+        self.sections = draw_sections(layers) if sections is None else sections
+        self.used: dict[str, None] = {}
 
+    def text(self) -> str:
+        result, script = self.result, _resource("page.js")
+        phasing = result.get("phasing") or {}
+        source = result.get("mask_source")
+        return self._template().render(
+            result=result, heading=HEADINGS.get(str(result.get("command")), "Report"),
+            verdict=verdict_of(result), tiles=tiles_of(result), style=_resource("page.css"),
+            script=script, script_hash=base64.b64encode(
+                hashlib.sha256(script.encode()).digest()).decode(),
+            maps=self._maps(), layers=self.layers, sections=self.sections, phasing=phasing,
+            by_cycle=plots.cycle_plots(result.get("cycles") or []),
+            by_resolution=plots.resolution_plots(result.get("shells") or []),
+            by_shell=plots.phasing_plots(phasing.get("bins") or []),
+            answer_charts=self._answer_charts(), hands=self._hands(), terms=TERMS, used=self.used,
+            mask_source=source and MASKS.get(source, f"read from {source}"),
+            command_line=shlex.join(["crank2-unet", *map(str, result.get("arguments") or [])]))
 
-def _hands(result: dict) -> list[dict]:
-    """One row of numbers for each hand that was phased or compared."""
-    hands = result.get("hands") or (result.get("phasing") or {}).get("hands") or []
-    rows = [{**hand, **(hand.get("statistics") or {})} for hand in hands]
-    return [{key: value for key, value in row.items() if not isinstance(value, (dict, list))}
-            for row in rows]
+    def _template(self):
+        import jinja2
 
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined,
+                                         trim_blocks=True, lstrip_blocks=True)
+        environment.filters.update(show=show, heading=_heading, explained=_EXPLAINED.get,
+                                   cell=lambda cell: ", ".join(f"{x:.6g}" for x in cell or []))
+        environment.globals.update(use=self._use, sites=_sites, files=_files)
+        return environment.from_string(_resource("page.html.j2"))
 
-def _tiles(result: dict) -> list[Tile]:
-    """The answers, in the order in which a crystallographer asks for them."""
-    tiles = []
-    solvent, mask = result.get("solvent_content"), result.get("mask")
-    if solvent:
-        tiles.append(Tile("Solvent content", f"{solvent['value']:.1%}",
-                          RULES.get(solvent.get("rule"), str(solvent.get("rule")))))
-        copies = likely_copies(solvent)
-        if copies:
-            tiles.append(Tile("Copies in the asymmetric unit", str(copies["copies"]),
-                              f"probability {copies['joint']:.2f}"))
-    if mask:
-        cutoff = mask.get("probability_cutoff")
-        note = "" if cutoff is None else f", P(solvent) above {cutoff:.2f}"
-        tiles.append(Tile("Solvent mask", f"{mask['fraction']:.1%}", "of the cell" + note))
-    quality, hands = result.get("map_quality"), result.get("hands")
-    if hands:
-        best = max(hands, key=lambda hand: hand["probability"])
-        tiles.append(Tile("Right hand", f"{best['probability']:.1%}", best["file"]))
-    if quality:
-        tiles.append(Tile("Map quality", f"{quality['correlation']:.2f} ± {quality['uncertainty']:.2f}",
-                          f"expected correlation with the true map{quality_caveat(result)}"))
-    phasing = result.get("phasing") or {}
-    if phasing.get("fom") is not None:
-        tiles.append(Tile("Phasing FOM", f"{phasing['fom']:.3f}", "mean figure of merit"))
-    foms = [cycle["fom"] for cycle in result.get("cycles") or [] if cycle.get("fom") is not None]
-    if foms:
-        tiles.append(Tile("Final FOM", f"{foms[-1]:.3f}",
-                          f"cycle {len(foms)}; {foms[0]:.3f} after the first"))
-    return tiles + _machine_tiles(result)
+    def _use(self, term: str) -> str:
+        """The identifier of a term, which will be explained at the end."""
+        self.used[term] = None
+        return f"term-{term.replace('_', '-')}"
 
+    def _maps(self) -> str:
+        """Data of the section browser as JSON that cannot end the element that holds it."""
+        if not self.layers:
+            return ""
+        data = json.dumps(browser_data(self.layers), separators=(",", ":"))
+        return data.replace("<", "\\u003c")
 
-def _machine_tiles(result: dict) -> list[Tile]:
-    device, seconds = result.get("device"), (result.get("timings") or {}).get("total")
-    tiles = []
-    if device:
-        tiles.append(Tile("Device", device["used"].upper(), f"{device['threads']} threads"))
-    if seconds is not None:
-        tiles.append(Tile("Time", f"{seconds:.1f} s"))
-    return tiles
+    def _answer_charts(self) -> list:
+        charts = (plots.solvent_chart(self.result.get("solvent_content") or {}),
+                  plots.certainty_chart(self.result.get("mask") or {}))
+        return [chart for chart in charts if chart]
 
-
-def draw_sections(maps: ReportMaps) -> list[DrawnSection]:
-    """One section across each cell axis, where the mask tells most."""
-    mean, sigma = float(maps.density.array.mean()), float(maps.density.array.std())
-    density_limits = (mean - sigma, mean + 4 * sigma)  # noise pale, atoms dark
-    mask = resample(maps.mask, maps.density)
-    drawn = [(maps.density, "Density", "Greys", density_limits)]
-    telling = mask
-    if maps.probability is not None:
-        telling = resample(maps.probability, maps.density)
-        drawn.append((telling, "P(solvent)", "Blues", (0.0, 1.0)))
-    return [(figures.section_title(section, mask),
-             [figures.section_picture(section, grid, mask, title, colours, limits)
-              for grid, title, colours, limits in drawn])
-            for section in figures.telling_sections(telling)]
+    def _hands(self) -> list[dict]:
+        """One row of numbers for each hand that was phased or compared."""
+        hands = self.result.get("hands") or (self.result.get("phasing") or {}).get("hands") or []
+        rows = [{**hand, **(hand.get("statistics") or {})} for hand in hands]
+        return [{key: value for key, value in row.items()
+                 if not isinstance(value, (dict, list)) and "comment" not in key} for row in rows]
 
 
-def _charts(result: dict) -> list[figures.Picture]:
-    charts = []
-    solvent, mask = result.get("solvent_content") or {}, result.get("mask") or {}
-    if solvent.get("matthews") or solvent.get("distributions"):
-        charts.append(figures.solvent_picture(solvent["value"], solvent.get("matthews") or [],
-                                              solvent.get("distributions")))
-    if mask.get("histogram"):
-        charts.append(figures.histogram_picture(
-            mask["histogram"]["edges"], mask["histogram"]["counts"],
-            mask.get("probability_cutoff")))
-    bins = [item for item in (result.get("phasing") or {}).get("bins") or []
-            if item.get("d_min") and item.get("fom") is not None]
-    if bins:
-        charts.append(figures.fom_picture(bins))
-    return charts
+def _heading(key: str) -> str:
+    return COLUMNS.get(key, key.replace("_", " "))
+
+
+def _sites(sites: Sequence[Mapping]) -> list[dict]:
+    """Rows of a table of sites, coordinates in columns of their own."""
+    return [{**{axis: f"{x:.4f}" for axis, x in zip("xyz", site.get("xyz") or [])},
+             **{key: value for key, value in site.items() if key != "xyz"}} for site in sites]
+
+
+def _files(outputs: Mapping) -> list[tuple[str, object]]:
+    """What there is to say of each output; of columns their names in the file."""
+    rows: list[tuple[str, object]] = []
+    for key, value in outputs.items():
+        if key == "columns":
+            rows.append((key, list(value.values())))
+        elif key == "pictures":
+            rows.append((key, [picture["file"] for picture in value]))
+        elif isinstance(value, Mapping):
+            rows += [(f"{key}: {name}", item) for name, item in _files(value)]
+        else:
+            rows.append((key, value))
+    return rows
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ def show(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Real) and not isinstance(value, Integral):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if abs(float(value)) >= 1000 else f"{value:#.3g}".rstrip(".")
     if isinstance(value, (list, tuple)):
         return ", ".join(map(show, value))
     if isinstance(value, dict):
