@@ -69,6 +69,10 @@ class Truth:
         acentric, centric : the same (n, phase_error, cc, fom, cos) of these reflections.
         shells : list of d_max, d_min and both groups in shells of resolution.
         hand, shift : "as given" or "other"; fractions of the cell, None if there was none.
+
+        Raises
+        ------
+        InputError : the phases are of another space group, or hardly any reflection is measured.
         """
         measured = np.isfinite(self.f)
         placed, hand, shift = self._place(found)
@@ -105,20 +109,21 @@ class Truth:
         """Phases over the reflections of the model, on its origin and in its hand."""
         f = np.nan_to_num(self.f)
         true = to_complex(f, self.phi)
-        best: tuple = (-np.inf,)
+        placed = []
         for hand, phases in self._hands(found):
             shift = best_shift(to_complex(f * phases.fom, phases.phi), true, self.reflections)
-            moved = [None if c is None else shifted(c, self.reflections, shift)
-                     for c in (to_complex(phases.fom, phases.phi), phases.coefficients)]
-            cc = map_correlation(f * moved[0], true, self.reflections.multiplicity)
-            if cc > best[0]:
-                best = cc, hand, shift, moved
-        _, hand, shift, (unit, coefficients) = best
+            unit, *coefficients = (shifted(c, self.reflections, shift) for c in (
+                to_complex(phases.fom, phases.phi), phases.coefficients) if c is not None)
+            cc = map_correlation(f * unit, true, self.reflections.multiplicity)
+            placed.append((cc, hand, shift, _phase_set(self.reflections, unit, *coefficients)))
+        if not placed:
+            raise InputError(f"The phases are in {found.reflections.spacegroup.xhm()}, the model in "
+                             f"{self.reflections.spacegroup.xhm()}.")
+        _, hand, shift, phases = max(placed, key=lambda one: one[0])
         shift = (shift + 0.5) % 1 - 0.5
         lengths = np.array(self.reflections.cell.parameters[:3])
         there = abs(shift) * lengths > _SAME
-        return (_phase_set(self.reflections, unit, coefficients), hand,
-                shift.round(4).tolist() if there.any() else None)
+        return phases, hand, (shift.round(4).tolist() if there.any() else None)
 
     def _hands(self, found: PhaseSet) -> Iterator[tuple[str, PhaseSet]]:
         """The phases as they are and those of the inverted structure, as far as they are of the space

@@ -1,0 +1,286 @@
+"""model validate: what is compared, records, kept results, workers, commands, tables and page."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+from measured import ERROR, write_measured
+from peptide import row_of
+from prepared import toy_card, write_prepared
+
+from crank2_unet.crystal.phases import phi_fom_from_hl
+from crank2_unet.errors import InputError, ProgramError
+from crank2_unet.pipeline import segment
+from crank2_unet.network.session import SolventNet
+from crank2_unet.training.evaluation.cases import Case, cut_resolution
+from crank2_unet.training.evaluation.command_runs import Command, r_free, read_phases, run_command
+from crank2_unet.training.evaluation.mask_runs import MASKS, run_masks
+from crank2_unet.training.evaluation.page import render
+from crank2_unet.training.evaluation.validate import (
+    Protocol,
+    find_entries,
+    read,
+    validate,
+    validate_entry,
+    write,
+)
+from crank2_unet.training.preparation.prepare import prepare_structure
+from crank2_unet.training.preparation.prepared import write_prepared as save_prepared
+
+STAND_IN = Path(__file__).parents[1] / "standins" / "improve.py"
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_measured(tmp_path_factory.mktemp("sad") / "toy")
+
+
+@pytest.fixture(scope="module")
+def toy_net(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("net")
+    return toy_card(folder, [write_prepared(folder, code) for code in ("aaaa", "bbbb")])
+
+
+@pytest.fixture(scope="module")
+def command(toy, tmp_path_factory):
+    """Makes the command line of the stand-in for a phase error, and what else it should do."""
+    truth = tmp_path_factory.mktemp("truth") / "truth.mtz"
+    r = Case.read(toy).data.reflections
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = r.spacegroup
+    mtz.set_cell_for_all(r.cell)
+    mtz.add_dataset("truth")
+    mtz.add_column("PHI", "P")
+    mtz.set_data(np.column_stack([r.hkl, Case.read(toy).truth.phi]).astype(np.float32))
+    mtz.write_to_file(str(truth))
+    program = shlex.join([sys.executable, str(STAND_IN)])
+    return lambda error, how="": f"{program} {{data}} {{output}} {truth} {error} {how}".strip()
+
+
+def without_times(records):
+    return {name: {key: value for key, value in record.items() if key != "seconds"}
+            for name, record in records.items()}
+
+
+def test_case_knows_the_errors_of_its_phases(toy):
+    case = Case.read(toy)
+    scores = case.truth.scores(case.start)
+    assert scores["acentric"]["phase_error"] == pytest.approx(ERROR, abs=0.1)
+    assert scores["fom"] == pytest.approx(np.cos(np.deg2rad(ERROR)), abs=0.01)
+    assert 0.7 < scores["cc"] < 0.9 and scores["cc_filled"] is None
+    measured = np.isfinite(case.data.f)
+    assert measured.mean() == pytest.approx(0.9, abs=0.01) and case.truth.amplitudes[~measured].all()
+    perfect = case.start.__class__(case.data.reflections, case.truth.phi, np.ones(len(measured)), None)
+    assert case.truth.scores(perfect)["cc"] == pytest.approx(1.0)
+
+
+def test_a_prepared_case_has_the_errors_of_its_file(collection, tmp_path):
+    arrays = prepare_structure(row_of(collection, "aaaa"), collection / "aaaa.cif.gz", 0, 1, 0)
+    save_prepared(tmp_path / "aaaa_0.npz", arrays)
+    case = Case.read(tmp_path / "aaaa_0.npz")
+    scores = case.truth.scores(case.start)
+    assert scores["phase_error"] == pytest.approx(arrays["phase_error"][0], abs=0.2)
+    assert scores["cc"] == pytest.approx(arrays["map_cc"][0], abs=0.1)
+    assert case.kind == "prepared" and case.truth.amplitudes.min() > 0 and case.sites() is None
+
+
+def test_cut_keeps_the_reflections_inside(toy):
+    data = Case.read(toy).data
+    cut = cut_resolution(data, 3.0)
+    inside = data.reflections.d >= 3.0
+    assert len(cut.reflections) == inside.sum()
+    assert np.nansum(cut.f) == pytest.approx(np.nansum(data.f[inside]))
+    place = data.reflections.find(cut.reflections.hkl)
+    np.testing.assert_array_equal(cut.hl, data.hl[place])
+    with pytest.raises(InputError, match="cannot be cut at 1.5 A"):
+        cut_resolution(data, 1.5)
+
+
+def test_masks_of_the_model_are_better_than_others(toy, toy_net):
+    case, net = Case.read(toy, 2.5), SolventNet.load(toy_net, "cpu", threads=1)
+    found = segment(case.data, net, case.composition)
+    runs = dict(run_masks(case, found, net, list(MASKS), 2, False, None))
+    assert list(runs) == list(MASKS)
+    assert runs["best variance"].scores["cc"] >= runs["variance"].scores["cc"]
+    assert runs["model"].scores["mcc"] > max(runs[name].scores["mcc"] for name in (
+        "network", "variance", "classical"))
+    assert runs["flat"].scores["blur"] in (1.0, 2.0)
+    assert runs["network"].scores["cc_filled"] is not None
+
+
+def test_choice_of_data_sets(toy, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    write_prepared(one, "aaaa", noises=(1.0, 0.2))  # phase errors 60 and 48
+    write_prepared(two, "bbbb", noises=(2.0, 0.2))  # 75 and 48
+    both = [str(one), str(two)]
+    assert list(find_entries([str(toy.parent), f"{toy}@2.8", *both])) == [
+        "toy", "toy@2.8", "aaaa_0", "bbbb_0"]
+    assert find_entries([f"{toy}@2.8"])["toy@2.8"] == (toy, 2.8)
+    assert list(find_entries([str(two)], errors=(70, 85))) == ["bbbb_0"]
+    write_prepared(two, "cccc")
+    assert len(find_entries([str(two)], limit=1)) == 1
+    with pytest.raises(InputError, match="No prepared structure in .* within the limits"):
+        find_entries(both, largest_volume=1000)
+    write_prepared(two, "aaaa")
+    with pytest.raises(InputError, match="aaaa_0 is in two folders"):
+        find_entries(both)
+    with pytest.raises(InputError, match="x is no resolution"):
+        find_entries([f"{toy}@x"])
+    with pytest.raises(InputError, match="has no data sets"):
+        find_entries([str(tmp_path)])
+
+
+@pytest.mark.parametrize("how, message", [
+    ({"masks": ("network", "magic")}, 'no mask "magic"'), ({"commands": ("x {output}",)}, "--a and --b"),
+    ({"commands": ("x {outputs}", "y")}, "placeholder {outputs}"), ({"cycles": 0}, "cycles is 0"),
+    ({"building": "x 'y"}, "cannot be read")])
+def test_protocols_that_cannot_be(how, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        Protocol(**how)
+
+
+@pytest.mark.parametrize("how, hand, shift", [("", "as given", None), ("shift", "as given", [-0.5, 0, 0]),
+                                              ("invert", "other", None)])
+def test_commands_are_judged_wherever_their_origin_is(toy, command, how, hand, shift):
+    case = Case.read(toy)
+    scores = case.truth.scores(run_command(Command(command(20, how)), case, 0.5, 3))
+    assert scores["acentric"]["phase_error"] == pytest.approx(20, abs=0.1)
+    assert scores["fom"] == pytest.approx(np.cos(np.deg2rad(20)), abs=1e-3)
+    assert (scores["hand"], scores["shift"]) == (hand, shift)
+
+
+def test_commands_that_fail_are_shown_with_what_they_say(toy, command):
+    case = Case.read(toy)
+    with pytest.raises(ProgramError, match="exit status 3.*\n.*not to my taste"):
+        run_command(Command(command(-1)), case, 0.5, 3)
+    with pytest.raises(ProgramError, match="no-such-program does not start"):
+        run_command(Command("no-such-program {data}"), case, 0.5, 3)
+    with pytest.raises(ProgramError, match="has left 0 MTZ files"):
+        run_command(Command("true {data}"), case, 0.5, 3)
+    with pytest.raises(InputError, match="no {sites} for this data set"):
+        run_command(Command("true {sites}"), case, 0.5, 3)
+
+
+def test_a_command_that_hands_its_input_on_has_its_phases(toy):
+    case = Case.read(toy)
+    found = run_command(Command("cp {data} {folder}/x.mtz"), case, 0.5, 3)
+    measured = np.isfinite(case.data.f)
+    phi, _ = phi_fom_from_hl(case.data.hl, case.data.reflections.allowed_phase)
+    assert abs((found.phi - phi + 180) % 360 - 180)[measured].max() < 0.1
+
+
+def test_files_without_phases(tmp_path, toy):
+    mtz = gemmi.read_mtz_file(str(toy / "data.mtz"))
+    while len(mtz.columns) > 5:
+        mtz.remove_column(5)
+    mtz.write_to_file(str(tmp_path / "f.mtz"))
+    with pytest.raises(ProgramError, match="f.mtz has no phases. Its columns are: F, SIGF"):
+        read_phases(tmp_path / "f.mtz")
+
+
+def test_r_free_is_the_last_one_printed():
+    assert r_free("R-free = 0.412\nCycle 2 Rwork 0.25 Rfree 0.298 of 5\nDone 0.1") == 0.298
+    assert r_free("  R free   0.3842   0.2756\n") == 0.2756
+    with pytest.raises(ProgramError, match="printed no R-free"):
+        r_free("R-work 0.25")
+
+
+def test_commands_side_by_side_with_models_built(toy, toy_net, command, tmp_path):
+    building = command(10).replace("{output}", "{folder}/model.mtz")
+    protocol = Protocol(commands=(command(35), command(20)), building=building)
+    report = validate([str(toy)], toy_net, tmp_path / "out", protocol, workers=0)
+    runs = report["entries"]["toy"]["runs"]
+    assert list(runs) == ["start", "a", "b"] and runs["b"]["r_free"] == 0.298
+    assert runs["a"]["phase_error"] - runs["b"]["phase_error"] == pytest.approx(15, abs=0.5)
+    page = (tmp_path / "out/validation.html").read_text()
+    assert "Fig. 1(b): R-free" in page and "is not drawn" not in page
+    assert (tmp_path / "out/fig1b_b_a.png").stat().st_size > 1000
+
+
+def test_reports_pages_and_kept_records(toy, toy_net, tmp_path):
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    old = write_prepared(prepared, "bbbb")
+    with np.load(old) as file:
+        np.savez(old, **{name: file[name] for name in file.files if name != "phi_true"})
+    sources, out = [f"{toy}@2.5", str(prepared)], tmp_path / "out"
+    report = validate(sources, toy_net, out, Protocol(cycles=1), workers=0)
+    entry = report["entries"]["toy@2.5"]
+    assert list(entry["runs"]) == ["start", "network", "variance", "classical"]
+    assert (entry["kind"], entry["d_min"], entry["solvent"]["true"]) == ("measured", 2.5, 0.7)
+    assert set(entry["seconds"]) == {"reading", "segmentation", "network", "variance", "classical"}
+    assert "too old to hold the true phases" in report["failures"]["bbbb_0"]
+    files = {path.name for path in out.iterdir()}
+    assert files == {"entries", "validation.html", "validation.json", "tables.txt", "honesty.png",
+                     "shells.png", "solvent.png", "fig1a_network_variance.png",
+                     "fig1a_network_classical.png"}
+    page = (out / "validation.html").read_text()
+    assert "bbbb_0 failed: " in page and "Fig. 1(b), R-free after model building, is not drawn" in page
+    assert "http:" not in page and "https:" not in page
+
+    kept = out / "entries/toy@2.5.json"
+    before = kept.stat().st_mtime_ns
+    assert validate(sources, toy_net, out, Protocol(cycles=1), workers=0) == report
+    assert kept.stat().st_mtime_ns == before
+    validate(sources, toy_net, out, Protocol(cycles=2), workers=0)
+    assert kept.stat().st_mtime_ns > before
+
+    write(read([out / "validation.json"]), tmp_path / "again")
+    for name in ("validation.json", "tables.txt", "fig1a_network_variance.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+    with pytest.raises(InputError, match="no report of"):
+        read([toy / "meta.json"])
+
+
+def test_structures_are_simulated_first(collection, toy_net, tmp_path):
+    protocol = Protocol(masks=("network", "variance"), cycles=1)
+    report = validate([str(collection)], toy_net, tmp_path / "out", protocol, split="train", limit=1,
+                      workers=0)
+    (name, entry), = report["entries"].items()
+    assert (tmp_path / f"out/simulated/{name}.npz").exists() and entry["kind"] == "prepared"
+    assert entry["runs"]["network"]["cc_filled"] is not None
+
+
+@pytest.mark.slow
+def test_two_workers_give_what_one_gives(toy, toy_net, tmp_path):
+    sources = [f"{toy}@{d_min}" for d_min in (2.4, 2.6, 2.8)]
+    reports = [validate(sources, toy_net, tmp_path / f"by_{workers}", Protocol(cycles=1),
+                        workers=workers) for workers in (1, 2)]
+    assert without_times(reports[0]["entries"]) == without_times(reports[1]["entries"])
+    tables = [re.sub(r"CPU seconds.*", "", render(report), flags=re.S) for report in reports]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [1, 2])
+def test_a_killed_command_goes_on(toy, toy_net, tmp_path, done):
+    sources = [f"{toy}@{d_min}" for d_min in (2.4, 2.5, 2.6, 2.7)]
+    records = tmp_path / "out/entries"
+    command = [sys.executable, "-m", "crank2_unet", "model", "validate", *sources, "--model",
+               str(toy_net), "-o", str(tmp_path / "out"), "--cycles", "1", "--workers", "1"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list(records.glob("*.json"))) < done and running.poll() is None:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    times = {path.name: path.stat().st_mtime_ns for path in records.glob("*.json")}
+    assert done <= len(times) < 4 and not (tmp_path / "out/validation.json").exists()
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert {name: (records / name).stat().st_mtime_ns for name in times} == times
+    report = json.loads((tmp_path / "out/validation.json").read_text())
+    whole = {source.rpartition("/")[2]: validate_entry(str(toy), float(source[-3:]), str(toy_net),
+                                                       Protocol(cycles=1)) for source in sources[:1]}
+    name, = whole
+    assert report["entries"][name]["runs"]["network"]["phase_error"] == pytest.approx(
+        whole[name]["runs"]["network"]["phase_error"], abs=1e-6)
