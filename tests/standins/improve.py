@@ -29,7 +29,7 @@ if "invert" in how:
 fom = np.full(len(phi), np.cos(np.deg2rad(float(error))))
 f = np.nan_to_num(given.column_with_label("F").array)
 columns = {"PHIX": ("P", phi), "FOMX": ("W", fom), "FWT": ("F", f * fom), "PHWT": ("P", phi)}
-for label, (kind, values) in columns.items():
+for label, (kind, _) in columns.items():
     given.add_column(label, kind)
 given.set_data(np.column_stack([given.array[:, :-4], *(v for _, v in columns.values())])
                .astype(np.float32))

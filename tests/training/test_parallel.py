@@ -52,7 +52,6 @@ def test_no_scheduler_at_an_address(tmp_path):
         run_all(square, squares(tmp_path, 1), scheduler="nonsense://1")
 
 
-@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(tmp_path):
     jobs = squares(tmp_path, 6)
     jobs["n2"] = (2, str(tmp_path), 1)  # kills one worker, as a machine that goes down
@@ -63,7 +62,6 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     assert [len(begun(tmp_path, i)) for i in range(6)] == [1, 1, 2, 1, 3, 1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("done", [1, 3])
 def test_a_killed_run_goes_on_where_it_was(tmp_path, done):
     records = tmp_path / "records"
@@ -89,7 +87,6 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, done):
     assert {name: len(begun(tmp_path, int(name[1:]))) for name in finished} == before
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="the extra cluster is not installed")
 def test_a_batch_system_runs_the_jobs(tmp_path, monkeypatch):
     """sbatch starts the script that dask-jobqueue wrote, as a batch system does in its own time."""

@@ -8,6 +8,7 @@ of the records alone, so that they can be made anew from ``validation.json``.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from .command_runs import Command, build_model, run_command
 from .mask_runs import DEFAULT_MASKS, MASKS, run_masks, segment_case, segmentation_scores
 from .page import write_page
 
+_log = logging.getLogger(__name__)
 SCHEMA = 1
 REPORT = "validation.json"
 
@@ -193,7 +195,11 @@ def _entries_of(source: str, limit: int | None, errors: tuple[float, float] | No
         for path in measured:
             yield path.parent.name, (path.parent, None)
     elif folder.is_dir() and any(folder.glob("*.npz")):
-        fit = [file for file in prepared_files(folder) if _fits(file, errors, largest_volume)]
+        headers = {file: PreparedHeader.read(file) for file in prepared_files(folder)}
+        fit = [file for file, header in headers.items() if _fits(header, errors, largest_volume)]
+        if trained := sum(headers[file].split == "train" for file in fit):
+            _log.warning("%s: %d prepared structures are of the split that networks are trained on, and "
+                         "tell nothing of new ones.", folder, trained)
         if not fit:
             raise InputError(f"No prepared structure in {folder} is within the limits of the phase "
                              "errors and the cell. Widen them.")
@@ -204,8 +210,7 @@ def _entries_of(source: str, limit: int | None, errors: tuple[float, float] | No
                          "prepared structures (*.npz), nor index.csv with coordinates.")
 
 
-def _fits(path: Path, errors: tuple[float, float] | None, largest_volume: float) -> bool:
-    header = PreparedHeader.read(path)
+def _fits(header: PreparedHeader, errors: tuple[float, float] | None, largest_volume: float) -> bool:
     return header.cell.volume <= largest_volume and (
         errors is None or errors[0] <= header.phase_error[0] <= errors[1])
 
@@ -215,10 +220,10 @@ def validate_entry(path: str, d_min: float | None, card: str, protocol: Protocol
 
     Returns
     -------
-    kind, spacegroup, d_min, n_measured, completeness; device (of the network); solvent (:func:`~.mask_runs.segment_case`);
-    segmentation (:func:`~.mask_runs.segmentation_scores`); runs: "start" and each mask or command ("a",
-    "b") -> :meth:`~.scores.Truth.scores`, with r_free if models were built; seconds: of CPU time, by
-    run.
+    kind, spacegroup, d_min, n_measured, completeness; device, of the network; solvent
+    (:func:`~.mask_runs.segment_case`); segmentation (:func:`~.mask_runs.segmentation_scores`); runs:
+    "start" and each mask or command ("a", "b") -> :meth:`~.scores.Truth.scores`, with r_free if models
+    were built; seconds: of CPU time, by run.
     """
     seconds: dict[str, float] = {}
     with _timed(seconds, "reading"):
