@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,30 @@ def test_masks_of_the_model_are_better_than_others(toy, toy_net):
         "network", "variance", "classical"))
     assert runs["flat"].scores["blur"] in (1.0, 2.0)
     assert runs["network"].scores["cc_filled"] is not None
+
+
+def test_parrot_with_its_own_masks_and_with_ours(toy, toy_net, stand_in, tmp_path):
+    protocol = Protocol(("network", "variance"), cycles=2, parrot=str(stand_in(patched=True)))
+    report = validate([f"{toy}@2.5"], toy_net, tmp_path / "out", protocol, workers=0)
+    runs = report["entries"]["toy@2.5"]["runs"]
+    assert runs["network"]["cc_filled"] != runs["variance"]["cc_filled"]  # it only changes the map
+    assert "by Parrot" in (tmp_path / "out/tables.txt").read_text()
+
+
+def test_ncs_is_looked_for_where_sites_are_known(toy, toy_net, tmp_path):
+    folder = tmp_path / "sites"
+    shutil.copytree(toy, folder)
+    model = gemmi.read_structure(str(folder / "model.pdb.gz"))
+    model.remove_ligands_and_waters()
+    for residue in model[0][0]:
+        for name in [atom.name for atom in residue if atom.name != "SD"]:
+            residue.remove_atom(name, "\0")
+    model.write_pdb(str(folder / "sites.pdb"))
+    assert Case.read(folder).sites()[0].count_atom_sites() == 9
+    averaged, plain = (validate_entry(str(folder), 2.5, str(toy_net), Protocol(
+        ("network",), cycles=1, ncs=ncs))["runs"]["network"] for ncs in (True, False))
+    assert averaged["ncs_operators"] > 0  # the chain is an array of residues
+    assert "ncs_operators" not in plain and averaged["cc"] != plain["cc"]
 
 
 def test_choice_of_data_sets(toy, tmp_path):

@@ -46,7 +46,8 @@ _TRUE_BLURS = (1.0, 2.0)  # Angstrom; soft edges are worth more than sharp ones,
 
 class Run(NamedTuple):
     """Phases, their scores (:meth:`~.scores.Truth.scores`), ``mcc`` of the last mask, cut at its mean,
-    with the true one among them, and, where there was a choice, what was chosen."""
+    with the true one among them, with NCS how many operators were used, and, where there was a choice,
+    what was chosen."""
 
     phases: PhaseSet
     scores: dict
@@ -73,8 +74,9 @@ def run_masks(case: Case, found: Segmentation, net: SolventNet, masks: Sequence[
             modified = engine.modify(data, weights, solvent, cycles, Path(folder))
         phases = PhaseSet(data.reflections, *phi_fom_from_hl(
             modified.hl, data.reflections.allowed_phase), modified.coefficients)
+        averaged = {"ncs_operators": len(modified.how.get("ncs", []))} if ncs else {}
         return Run(phases, {**case.truth.scores(phases), "mcc": _mcc(modified.weights, case.mask),
-                            **choice})
+                            **averaged, **choice})
 
     def fixed(mask: gemmi.FloatGrid) -> Run:
         mask = resample(mask, found.density)

@@ -198,8 +198,8 @@ def _entries_of(source: str, limit: int | None, errors: tuple[float, float] | No
         headers = {file: PreparedHeader.read(file) for file in prepared_files(folder)}
         fit = [file for file, header in headers.items() if _fits(header, errors, largest_volume)]
         if trained := sum(headers[file].split == "train" for file in fit):
-            _log.warning("%s: %d prepared structures are of the split that networks are trained on, and "
-                         "tell nothing of new ones.", folder, trained)
+            _log.warning("%s: %d prepared structures are of the split that networks are trained on: "
+                         "they tell nothing of new ones.", folder, trained)
         if not fit:
             raise InputError(f"No prepared structure in {folder} is within the limits of the phase "
                              "errors and the cell. Widen them.")
