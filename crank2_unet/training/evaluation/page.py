@@ -59,4 +59,4 @@ def remarks(report: dict) -> list[str]:
     if report["settings"]["building"]:
         return []
     return ["The paper's Fig. 1(b), R-free after model building, is not drawn: no program for model "
-            "building was named (--building)."]
+            "building was named (--building; where CCP4's Crank2 is, examples/crank2/build.sh)."]
