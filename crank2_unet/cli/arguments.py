@@ -150,10 +150,10 @@ SIGF, HLA-HLD, PHIB, FOM), sites.pdb, result.json and report.html.""")
     parser.add_argument("--cycles", type=int, default=5, metavar="N",
                         help="of site refinement; default: 5")
     parser.add_argument("--phases", metavar="DM.mtz",
-                        help="improved phases, of density modification, to find sites by; the phases "
-                             "that are written come from the data and sites alone")
-    parser.add_argument("--colin-phases", default="PHWT,FOM", metavar="PHI,FOM",
-                        help="columns of these; default: PHWT,FOM")
+                        help="output of 'crank2-unet dm', to find sites by; the phases that are "
+                             "written come from the data and sites alone")
+    parser.add_argument("--colin-phases", metavar="HLA,HLB,HLC,HLD",
+                        help="of a modified map alone, where --phases is not of 'crank2-unet dm'")
 
 
 def _add_phasing(parser) -> None:

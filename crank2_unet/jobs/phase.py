@@ -41,7 +41,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
               colin_fpm: str | None = None, colin_ipm: str | None = None,
               wavelength: float | None = None, cycles: int = 5, progress: Progress | None = None,
               complete: bool = True, phases: str | None = None,
-              colin_phases: str = "PHWT,FOM") -> dict:
+              colin_phases: str | None = None) -> dict:
     """SAD phases from Friedel mates and known sites, which are completed; writes phased.mtz, sites.pdb,
     result.json and report.html (with ``_other_hand`` in the names of the second hand), and returns the
     result.
@@ -53,8 +53,9 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
         theoretical values at ``wavelength``, by default that of the MTZ file.
     hands : "given" or "both".
     complete : find further sites and drop wrong ones.
-    phases : MTZ file with improved phases of the given hand, such as dm.mtz, to find sites by.
-    colin_phases : its columns of phase and figure of merit.
+    phases : MTZ file with improved phases of the given hand to find sites by: dm.mtz as
+        :func:`~.dm.run_dm` has left it, or any with ``colin_phases``.
+    colin_phases : its Hendrickson-Lattman coefficients, of the modified map alone.
     """
     if phases and (hands == "both" or not complete):
         raise InputError("Improved phases are to complete the sites of one hand: they are of no use "
@@ -94,15 +95,30 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
     return result
 
 
-def _improved_phases(path: str | None, columns: str, reflections: Reflections) -> np.ndarray | None:
-    """Hendrickson-Lattman coefficients (n, 4) from phases and figures of merit of another file."""
+def _improved_phases(path: str | None, columns: str | None, reflections: Reflections,
+                     ) -> np.ndarray | None:
+    """Hendrickson-Lattman coefficients (n, 4) of a modified map alone: those of dm.mtz less what it
+    believed of the experiment, which the sites are to be judged by."""
     if path is None:
         return None
-    found = read_phased(path, colin_phifom=columns).data
+    trust = 0.0
+    if columns is None:
+        try:
+            told = json.loads((Path(path).parent / "result.json").read_text())
+            columns = ",".join(told["outputs"]["columns"][f"HL{letter}"] for letter in "ABCD")
+            given = told["input"]["labels"]["hl"]
+            # Parrot takes what it is given in full
+            trust = told["phases"]["trust"] if "phases" in told else 1.0
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path} is not the dm.mtz of 'crank2-unet dm' with its result.json "
+                             "beside it: name the Hendrickson-Lattman coefficients of the modified map with "
+                             "--colin-phases.") from error
+    found = read_phased(path, colin_hl=columns).data
     if found.reflections.spacegroup.operations() != reflections.spacegroup.operations():
         raise InputError(f"{path} has space group {found.reflections.spacegroup.xhm()}, but the data "
                          f"have {reflections.spacegroup.xhm()}. Give phases of the same hand.")
-    return reflections.spread(found.reflections.hkl, found.hl, 0.0)
+    hl = found.hl - trust * read_phased(path, colin_hl=given).data.hl if trust else found.hl
+    return reflections.spread(found.reflections.hkl, hl, 0.0)
 
 
 def _judge(phased: SadResult, hand: str) -> None:

@@ -138,11 +138,9 @@ class _Solution:
 
 def _completed(first: _Solution, stages: Stages, phasing: dict, modification: dict) -> _Solution:
     """The better one of a solution and of what its sites give once its phases have completed them."""
-    columns = first.modified.result["outputs"]["columns"]
     phased = stages.run(
         "phase_completed", "completing the sites by the improved phases", run_phase, first.phased,
-        **{**phasing, "sites": first.sites}, phases=first.modified.file("dm.mtz"),
-        colin_phases=",".join(columns[label] for label in ("PHWT", "FOM")))
+        **{**phasing, "sites": first.sites}, phases=first.modified.file("dm.mtz"))
     changes = phased.result["phasing"]["completion"]
     if not (changes["added"] or changes["dropped"]):
         return first

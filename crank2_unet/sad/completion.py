@@ -12,7 +12,7 @@ from .disulphides import with_disulphides
 from .gradient import describe, distances, gradient_map, joined, take, threshold
 from .likelihood import Model, Values
 
-_STAYS, _GIVEN_STAYS = 0.8, 2.5  # times the threshold; sigma
+_GIVEN_STAYS = 1.5  # sigma; what is found must reach the threshold when refined, too
 _SAME = 1.0  # Angstrom: nearer to each other, two sites are one
 _APART = 1.8  # Angstrom, or d_min if larger: nearer to a site, a peak belongs to that one
 _ROUNDS = 10
@@ -69,8 +69,8 @@ def without_weak(model: Model, values: Values) -> tuple[Values, list[dict]]:
     """Without sites that are too low, and what these are; the highest always stays."""
     rows = describe(model, values)
     height = np.array([row["height"] for row in rows])
-    keep = height >= np.minimum(np.where(
-        values["given"] < 0, _STAYS * threshold(model), _GIVEN_STAYS), height.max())
+    needed = np.where(values["given"] < 0, threshold(model), _GIVEN_STAYS)
+    keep = height >= np.minimum(needed, height.max())
     return take(values, keep), [row for row, kept in zip(rows, keep) if not kept]
 
 

@@ -20,8 +20,8 @@ OF_SITES = ("occupancy", "b_iso", "xyz", "reference", "given")
 
 # A peak is a site if noise would hardly ever be so high anywhere in the map: this often by normal
 # distribution, whose tails measured differences exceed (highest noise peaks of 15 complete
-# substructures: .94 to 1.2 times what is expected).  A site that was given or found stays with less.
-_FALSE_PEAKS, _TAILS = 0.05, 1.2
+# substructures: .94 to 1.2 times what is expected).
+_FALSE_PEAKS, _TAILS = 0.05, 1.25
 
 
 def threshold(model: Model) -> float:

@@ -89,9 +89,10 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
         sites and fits only scales and errors.
     progress : called with (cycles done, cycles) after each cycle.
     complete : see :mod:`crank2_unet.sad.completion`; else the sites stay those that are given.
-    phases : (n, 4) Hendrickson-Lattman coefficients of improved phases, such as those of density
-        modification.  They serve to find and refine the sites only: the phases that are returned are
-        computed anew from the data, so that they can be improved again without counting anything twice.
+    phases : (n, 4) Hendrickson-Lattman coefficients of improved phases, such as those of a modified map
+        (alone: combined with the experiment's, they confirm false sites where phases are poor).  They
+        serve to find and refine the sites only: the phases that are returned are computed anew from
+        the data, so that they can be improved again without counting anything twice.
 
     Returns
     -------

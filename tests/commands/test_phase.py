@@ -22,7 +22,7 @@ def changed(tmp_path_factory):
     """The sites of the example: one removed, a wrong one put in."""
     structure = gemmi.read_structure(str(EXAMPLES / "sites.pdb"))
     _, removed, *_ = [site.atom for site in structure[0].all()]
-    removed.pos = structure.cell.orthogonalize(gemmi.Fractional(0.43, 0.11, 0.29))
+    removed.pos = structure.cell.orthogonalize(gemmi.Fractional(0.1, 0.4, 0.2))
     path = tmp_path_factory.mktemp("sites") / "changed.pdb"
     path.write_text(structure.make_pdb_string())
     return path
@@ -56,5 +56,19 @@ def test_improved_phases_are_of_one_hand(changed, tmp_path, capsys):
     more = ["--sites", str(changed), "-o", str(tmp_path), "--phases", str(EXAMPLES / "example.mtz")]
     assert main([*EXAMPLE, *more, "--hand", "both"]) == 1
     assert "both hands" in capsys.readouterr().err
-    assert main([*EXAMPLE, *more]) == 1  # a file without them
-    assert "PHWT" in capsys.readouterr().err
+    assert main([*EXAMPLE, *more]) == 1
+    assert "is not the dm.mtz" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sites_are_found_by_the_output_of_dm(changed, tmp_path):
+    first, second = tmp_path / "phase", tmp_path / "again"
+    assert main([*EXAMPLE, "--sites", str(changed), "-o", str(first)]) == 0
+    assert main(["dm", str(first / "phased.mtz"), "--cycles", "2", "-o", str(tmp_path / "dm")]) == 0
+    assert main([*EXAMPLE, "--sites", str(changed), "-o", str(second),
+                 "--phases", str(tmp_path / "dm" / "dm.mtz")]) == 0
+    completion = json.loads((second / "result.json").read_text())["phasing"]["completion"]
+    assert completion["phases"] and len(completion["added"]) == 1
+    # what is written claims no more than what the data give
+    fom = [json.loads((x / "result.json").read_text())["phasing"]["fom"] for x in (first, second)]
+    assert abs(fom[0] - fom[1]) < 0.03
