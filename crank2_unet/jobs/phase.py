@@ -111,8 +111,8 @@ def _improved_phases(path: str | None, columns: str | None, reflections: Reflect
             trust = told["phases"]["trust"] if "phases" in told else 1.0
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(f"{path} is not the dm.mtz of 'crank2-unet dm' with its result.json "
-                             "beside it: name the Hendrickson-Lattman coefficients of the modified map with "
-                             "--colin-phases.") from error
+                             "beside it: name the Hendrickson-Lattman coefficients of the modified "
+                             "map with --colin-phases.") from error
     found = read_phased(path, colin_hl=columns).data
     if found.reflections.spacegroup.operations() != reflections.spacegroup.operations():
         raise InputError(f"{path} has space group {found.reflections.spacegroup.xhm()}, but the data "

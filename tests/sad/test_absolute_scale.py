@@ -64,6 +64,14 @@ def test_wide_f_double_prime_explains_what_occupancies_cannot():
     assert restraints(0.1, "Br").with_ratio(parameters(2.43))["log_ratio"][0] < 0.05
 
 
+def test_what_is_said_of_f_double_prime():
+    known = restraints()
+    usual, much = (known.comment(known.with_ratio(parameters(q))) for q in (0.9, 4.0))
+    assert "5.00 electrons" in usual and "in agreement" in usual
+    assert "check wavelength" in much and "near an absorption edge" not in much
+    assert "near an absorption edge" in restraints(0.4).comment(parameters(0.9))
+
+
 def test_pull_is_the_gradient_of_the_penalty():
     values, known = parameters(0.4), restraints()
     free = ("occupancy", "log_scale", "log_sigma", "b", "b_iso", "xyz")
