@@ -62,10 +62,10 @@ class Windows:
         InputError : a file has been damaged since it was written.
         """
         numbers = range(step * batch_size, (step + 1) * batch_size)
-        pairs = [self._window(number) for number in numbers]
-        return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
+        clip = self._manifests[0]["settings"]["input"]["clip"]
+        return unpack(np.stack([self._window(number) for number in numbers]), clip)
 
-    def _window(self, number: int) -> Batch:
+    def _window(self, number: int) -> np.ndarray:
         round_, place = divmod(number, len(self))
         shard, window = self._places[self._order(round_)[place]]
         packed = self._open(shard)[window]
@@ -74,7 +74,7 @@ class Windows:
             raise InputError(f"Window {window} of {manifest['windows']} has changed since it was cut. "
                              "Remove the file and its .json: they are made anew.")
         chosen = np.random.default_rng((self._seed, 1, number)).integers(len(_ROTATIONS))
-        return unpack(turn(packed, int(chosen)), manifest["settings"]["input"]["clip"])
+        return turn(packed, int(chosen))
 
     def _new_order(self, round_: int) -> np.ndarray:
         return np.random.default_rng((self._seed, 0, round_)).permutation(len(self))

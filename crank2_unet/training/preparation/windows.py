@@ -13,6 +13,7 @@ import json
 import os
 import zlib
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import gemmi
@@ -175,9 +176,19 @@ def unpack(packed: np.ndarray, clip: float) -> tuple[np.ndarray, np.ndarray]:
     x : (..., channels) float32, density and local deviation.
     y : (..., 3) float32: the solvent mask, 1 = solvent, that of flat density, and the true density.
     """
+    density, deviation, truth = _tables(clip)
+    # by tables, which is several times faster than arithmetic
     x = np.empty((*packed.shape[:-1], packed.shape[-1] - 1), np.float32)
-    x[..., 0] = (packed[..., 0] - np.float32(128)) * np.float32(clip / 127)
-    x[..., 1:] = packed[..., 1:-1] * np.float32(_DEVIATION_STEP) + np.float32(_DEVIATION_LOWEST)
-    truth = packed[..., -1]
-    true = ((truth >> 2) - np.float32(_TRUE_LEVELS)) * np.float32(clip / _TRUE_LEVELS)
-    return x, np.stack([truth & 1, truth >> 1 & 1, true], axis=-1).astype(np.float32)
+    x[..., 0] = density[packed[..., 0]]
+    x[..., 1:] = deviation[packed[..., 1:-1]]
+    return x, truth[packed[..., -1]]
+
+
+@lru_cache(maxsize=1)
+def _tables(clip: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each byte means: density, deviation, (256,), and the truth, (256, 3)."""
+    byte = np.arange(256)
+    true = ((byte >> 2) - _TRUE_LEVELS) * (clip / _TRUE_LEVELS)
+    return (((byte - 128) * (clip / 127)).astype(np.float32),
+            (byte * _DEVIATION_STEP + _DEVIATION_LOWEST).astype(np.float32),
+            np.stack([byte & 1, byte >> 1 & 1, true], axis=-1).astype(np.float32))
