@@ -14,8 +14,6 @@ AFTER_IMPORT = {
     "crank2.parse": "crank2_unet.crank2.activation:activate",
     "ccp4i2.core.tasks": "crank2_unet.ccp4i2.registration:add_to_tasks",  # CCP4i2 3
     "core.CCP4TaskManager": "crank2_unet.ccp4i2.registration:add_to_task_manager",  # CCP4i2 2.6
-    "ccp4i2crank": "crank2_unet.ccp4i2.registration:pass_dmmask",
-    "crank2.ccp4i2crank": "crank2_unet.ccp4i2.registration:pass_dmmask",
 }
 # Modules of Crank2 that it does not bring along -> our file that is executed under that name, because
 # its base class is that of the importing Crank2.  A module that Crank2 has itself is left alone.

@@ -5,7 +5,7 @@ Nothing of CCP4i2 is imported here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
@@ -35,10 +35,10 @@ TASKS = [
               "U-NET MASK",
               "Segment a map into protein and solvent with a deep network and estimate the solvent "
               "content"),
-    TaskEntry("unetcrank2", "expt_phasing", ("Running",),
-              "Automated structure solution - CRANK2 with solvent masks by a U-net", "CRANK2 U-NET",
-              "CRANK2 experimental phasing pipeline in which a deep network makes the solvent masks "
-              "of density modification"),
+    TaskEntry("unetdm", "density_modification", ("Failed",),
+              "Density modification with solvent masks by a U-net", "U-NET DM",
+              "Improve experimental phases by solvent flattening, histogram matching and NCS averaging "
+              "with masks by a deep network, made anew in each cycle"),
 ]
 
 
@@ -50,10 +50,8 @@ def add_to_tasks(tasks) -> None:
     tasks : the module ccp4i2.core.tasks.
     """
     for entry in TASKS:
-        # what a task derived from Crank2 does not say itself is as in Crank2
-        base = tasks.TASKS["crank2"] if entry.name == "unetcrank2" else tasks.Task()
-        tasks.TASKS.setdefault(entry.name, replace(
-            base, title=entry.title, shortTitle=entry.short_title, description=entry.description,
+        tasks.TASKS.setdefault(entry.name, tasks.Task(
+            title=entry.title, shortTitle=entry.short_title, description=entry.description,
             pluginPath=f"{__package__}.{entry.name}:{entry.name}",
             reportPath=f"{__package__}.{entry.name}_report:{entry.name}_report",
             defXmlPath=str(FOLDER / f"{entry.name}.def.xml")))
@@ -76,25 +74,6 @@ def add_to_task_manager(manager) -> None:
         return errors
 
     manager.CTaskManager.buildLookup = build_with_ours
-
-
-def pass_dmmask(ccp4i2crank) -> None:
-    """Put the choice of the task unetcrank2 into the keyword file that it hands to Crank2.
-
-    Parameters
-    ----------
-    ccp4i2crank : Crank2's module of this name, through which CCP4i2 calls it.
-    """
-    call = ccp4i2crank.CallCrankFromCCP4i2
-
-    def call_with_dmmask(task, *arguments, inpfile=None, **keywords):
-        if task.TASKNAME == "unetcrank2":
-            file = Path(inpfile)
-            file.write_text(f"dmmask::{task.container.controlParameters.DMMASK}\n"
-                            f"{file.read_text()}")
-        return call(task, *arguments, inpfile=inpfile, **keywords)
-
-    ccp4i2crank.CallCrankFromCCP4i2 = call_with_dmmask
 
 
 def _add_entry(manager, entry: TaskEntry) -> None:

@@ -57,7 +57,11 @@ def settle(crank, command_line: str | None, dummy: bool) -> None:
     for process in _tree(crank):
         if OPTION in process.param:  # what was written, and Crank2's copies of it
             written = process.param[OPTION].value
+            was_none = written[0] is None  # of which Crank2 makes no copies
             written[0] = _checked(written[0], f"{OPTION}::")
+            for child in process.processes if was_none and process is not crank else ():
+                if OPTION in child.supported_params and not _typed(child, OPTION):
+                    child.SetParam(OPTION, written[0])
     source = f"--{OPTION}=" if command_line else f"{VARIABLE}="
     value = command_line or (None if _typed(crank, OPTION) else os.environ.get(VARIABLE))
     if value:
@@ -91,7 +95,7 @@ def _typed(process, name: str) -> bool:
 
 
 def _checked(value, source: str) -> str:
-    """One of ``MEANINGS``, which may be written in capitals; Crank2 reads None as no text."""
+    """One of ``MEANINGS``, which may be written in capitals; Crank2 reads "None" as Python's."""
     found = str(value).lower()
     if found not in MEANINGS:
         raise OptionError(f"{source}{value} is not a solvent mask. Use {source}"

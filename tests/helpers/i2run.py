@@ -22,6 +22,7 @@ class Job:
     folder : of the job, with all its files.
     status : as CCP4i2 shows it, for example "Finished".
     files : name of the parameter -> annotation of each file that the job gave to the project.
+    subtypes : name of the parameter -> subtype of these files, for example 4 = mask.
     report : what CCP4i2 sends to its client.
     errors : code and details of each entry of the job's error report.
     output : of the runner.
@@ -30,6 +31,7 @@ class Job:
     folder: Path
     status: str
     files: dict[str, str]
+    subtypes: dict[str, int]
     report: ET.Element
     errors: list[tuple[int, str]]
     output: str
@@ -52,7 +54,7 @@ def i2run(folder: Path, task: str, *arguments, **environment) -> Job:
     job = json.loads((folder / "job.json").read_text())
     errors = [(int(error.findtext("code")), error.findtext("details"))
               for error in ET.parse(Path(job["folder"], "diagnostic.xml")).iter("errorReport")]
-    return Job(Path(job["folder"]), job["status"], job["files"],
+    return Job(Path(job["folder"]), job["status"], job["files"], job["subtypes"],
                ET.parse(folder / "report.xml").getroot(), errors, run.stdout)
 
 
@@ -71,11 +73,12 @@ def main(folder: Path, arguments: list[str]) -> None:
     runner.parseArgs()
     runner.execute()
     job = models.Job.objects.get(number="1")
+    files = models.File.objects.filter(job=job, directory=models.File.Directory.JOB_DIR)
     ET.ElementTree(generate_job_report(job)).write(folder / "report.xml")
     (folder / "job.json").write_text(json.dumps({
         "folder": str(job.directory), "status": models.Job.Status(job.status).label,
-        "files": {file.job_param_name: file.annotation for file in
-                  models.File.objects.filter(job=job, directory=models.File.Directory.JOB_DIR)}}))
+        "files": {file.job_param_name: file.annotation for file in files},
+        "subtypes": {file.job_param_name: file.sub_type for file in files}}))
 
 
 if __name__ == "__main__":

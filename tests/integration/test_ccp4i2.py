@@ -8,7 +8,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from types import SimpleNamespace
 
 import gemmi
 import numpy as np
@@ -60,12 +59,12 @@ def pictures_of(job):
 
 
 def text_of(job):
-    return " ".join(job.report.itertext())
+    return " ".join(" ".join(job.report.itertext()).split())
 
 
 @pytest.fixture(scope="module")
 def mask_job(phased, tmp_path_factory):
-    return i2run(tmp_path_factory.mktemp("i2") / "c d", "unetmask", "--INPUT", "phases",
+    return i2run(tmp_path_factory.mktemp("i2") / "c d", "unetmask",
                  "--F_SIGF", f"fullPath={phased}", "columnLabels=/*/*/[F,SIGF]",
                  "--ABCD", f"fullPath={phased}", "columnLabels=/*/*/[HLA,HLB,HLC,HLD]",
                  "--ASUIN", f"seqFile={SEQUENCE}")
@@ -94,6 +93,7 @@ def test_mask_task_gives_what_the_command_line_gives(mask_job, direct):
         "MASK": f"Solvent mask ({content:.0%} solvent) by U-net",
         "PROBABILITY": "Probability of solvent by U-net",
         "FPHIMASK": "Coefficients of the solvent mask by U-net"}
+    assert mask_job.subtypes["MASK"] == 4 != mask_job.subtypes["PROBABILITY"]  # drawn as a mask
 
 
 @needs_ccp4i2
@@ -114,6 +114,10 @@ def test_report_has_answers_pictures_graphs_and_references(mask_job):
                                      for picture in result["outputs"]["pictures"]]
     assert len(pictures_of(mask_job)) == 6
     assert f"{result['solvent_content']['value']:.1%}" in text_of(mask_job)
+    quality = result["map_quality"]
+    assert (f"expected to correlate with the true one by {quality['correlation']:.2f} ± "
+            f"{quality['uncertainty']:.2f}.") in text_of(mask_job)
+    assert result["doubts"] == [] and "There is no doubt about this map." in text_of(mask_job)
     folds = [fold.get("label") for fold in mask_job.report.iter("CCP4i2ReportFold")]
     assert folds == ["Sections of the map", "How the answer was found",
                      "Copies in the asymmetric unit", "What was run", "Bibliographic references"]
@@ -169,22 +173,111 @@ def test_failure_is_explained(coefficients, tmp_path):
 
 
 @needs_ccp4i2
-@pytest.mark.parametrize("arguments, message", [
-    ([], "Give the coefficients of the map"),
-    (["--INPUT", "phases"], "Give both reflections and phases")])
-def test_missing_input_is_asked_for(arguments, message, tmp_path):
+@pytest.mark.parametrize("given, message", [
+    ("", "Give map coefficients, or reflections and phases."),
+    ("map phases", "Give either map coefficients or phases, not both")])
+def test_missing_input_is_asked_for(given, message, phased, coefficients, tmp_path):
+    arguments = []
+    if "map" in given:
+        arguments += ["--FPHIIN", f"fullPath={coefficients}", "columnLabels=/*/*/[F,PHI]"]
+    if "phases" in given:
+        arguments += ["--ABCD", f"fullPath={phased}", "columnLabels=/*/*/[HLA,HLB,HLC,HLD]"]
     job = i2run(tmp_path / "job", "unetmask", *arguments)
     assert job.status == "Failed"
     assert message in dict(job.errors)[201]
     assert not (job.folder / "unet").exists()
 
 
+@needs_ccp4i2
+def test_doubts_are_in_the_report(coefficients, tmp_path):
+    mtz = gemmi.read_mtz_file(str(coefficients))
+    mtz.set_data(np.array(mtz, copy=True)[mtz.make_d_array() > 5])  # beyond the training data
+    mtz.write_to_file(str(tmp_path / "blurred.mtz"))
+    job = i2run(tmp_path / "job", "unetmask", "--FPHIIN", f"fullPath={tmp_path / 'blurred.mtz'}",
+                "columnLabels=/*/*/[F,PHI]")
+    result = json.loads((job.folder / "unet" / "result.json").read_text())
+    assert "resolution" in result["doubts"]
+    assert "Doubts: " + "; ".join(result["doubts"]) in text_of(job)
+    assert all(warning in text_of(job) for warning in result["warnings"])
+
+
+@pytest.fixture(scope="module")
+def dm_job(phased, tmp_path_factory):
+    return i2run(tmp_path_factory.mktemp("i2") / "dm", "unetdm", "--CYCLES", "3",
+                 "--F_SIGF", f"fullPath={phased}", "columnLabels=/*/*/[F,SIGF]",
+                 "--ABCD", f"fullPath={phased}", "columnLabels=/*/*/[HLA,HLB,HLC,HLD]",
+                 "--ASUIN", f"seqFile={SEQUENCE}",
+                 "--XYZIN_HA", f"fullPath={EXAMPLES / 'sites.pdb'}")
+
+
+@needs_ccp4i2
+def test_dm_task_gives_what_the_command_line_gives(dm_job, tmp_path):
+    assert dm_job.status == "Finished" and dm_job.errors == [], dm_job.output
+    assert main(["dm", str(dm_job.folder / "hklin.mtz"), "--seq", str(SEQUENCE), "--cycles", "3",
+                 "--ncs-sites", str(EXAMPLES / "sites.pdb"), "-o", str(tmp_path)]) == 0
+    direct = gemmi.read_mtz_file(str(tmp_path / "dm.mtz"))
+    for file, labels in (("FPHIOUT", {"F": "FWT", "PHI": "PHWT"}),
+                         ("ABCDOUT", {f"HL{x}": f"HL{x}" for x in "ABCD"})):
+        ours = gemmi.read_mtz_file(str(dm_job.folder / f"{file}.mtz"))
+        assert ours.column_labels()[3:] == list(labels)
+        for label, original in labels.items():
+            candidates = [c.array for c in direct.columns if c.label in (original, f"{original}_2")]
+            assert np.array_equal(ours.column_with_label(label).array, candidates[-1], equal_nan=True)
+    assert np.array_equal(read_map(dm_job.folder / "MASK.map").array,
+                          read_map(tmp_path / "mask.ccp4").array)
+
+
+@needs_ccp4i2
+def test_dm_task_improves_the_map_and_says_what_its_files_are(dm_job, phased):
+    model = gemmi.read_structure(str(EXAMPLES / "model.pdb"))
+
+    def correlation(path, **columns):
+        data = read_phased(path, need_phases=False, **columns).data
+        return map_correlation(data.coefficients, model_structure_factors(model, data.reflections),
+                               data.reflections.multiplicity)
+
+    assert correlation(dm_job.folder / "FPHIOUT.mtz") > 0.1 + correlation(
+        phased, colin_hl="HLA,HLB,HLC,HLD")
+    assert set(dm_job.files) == {"FPHIOUT", "ABCDOUT", "MASK"}
+    assert dm_job.subtypes["MASK"] == 4 and dm_job.subtypes["FPHIOUT"] == 1
+    fom = json.loads((dm_job.folder / "unet" / "result.json").read_text())["cycles"][-1]["fom"]
+    assert float(dm_job.parameter("PERFORMANCE/FOM")) == pytest.approx(fom, abs=1e-6)
+    assert f"The figure of merit is {fom:.2f} after 3 cycles." in text_of(dm_job)
+    assert "start map" in text_of(dm_job)
+    folds = [fold.get("label") for fold in dm_job.report.iter("CCP4i2ReportFold")]
+    assert folds == ["Cycle by cycle", "Copies in the asymmetric unit", "What was run",
+                     "Bibliographic references"]
+    assert "The map confirms no NCS of the sites." in text_of(dm_job)  # there is none
+
+
+@needs_ccp4i2
+def test_ncs_is_in_the_report(dm_job, tmp_path):
+    """Drawn from a result with an operator, as CCP4i2 draws it."""
+    folder = tmp_path / "unet"
+    folder.mkdir()
+    result = json.loads((dm_job.folder / "unet" / "result.json").read_text())
+    result["ncs"] = [{"operator": "10,20,30,1,2,3,4,5,6", "volume": 0.412, "correlation": 0.873}]
+    (folder / "result.json").write_text(json.dumps(result))
+    code = """
+import sys, xml.etree.ElementTree as ET, django
+django.setup()
+from crank2_unet.ccp4i2.unetdm_report import unetdm_report
+report = unetdm_report(jobInfo={"fileroot": sys.argv[1] + "/"}, jobStatus="Finished")
+print(" ".join(ET.tostring(report.as_data_etree(), encoding="unicode").split()))
+"""
+    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], text=True, check=True,
+                          capture_output=True, env={
+                              **os.environ, "DJANGO_SETTINGS_MODULE": "ccp4i2.config.settings",
+                              "CCP4I2_DB_FILE": str(tmp_path / "db")}).stdout
+    assert "The map was averaged over NCS." in said and "0.873" in said
+
+
 @pytest.fixture(scope="module")
 def crank2_job(phased, tmp_path_factory):
-    """Density modification of the example by CCP4i2's Crank2; CCP4 programs are stand-ins."""
+    """Density modification of the example by CCP4i2's own Crank2 task; CCP4 programs are stand-ins."""
     crank2 = prepare(tmp_path_factory.mktemp("crank2"))
     return i2run(
-        tmp_path_factory.mktemp("i2") / "crank2", "unetcrank2", "--DMMASK", "unet",
+        tmp_path_factory.mktemp("i2") / "crank2", "crank2",
         "--START_PIPELINE", "dmfull", "--END_PIPELINE", "dmfull", "--PRESENT_STYLE", "bigpage",
         "--USER_DMFULL_DMCYC", "True", "--DMFULL_DMCYC", "2",
         "--F_SIGFanom", f"fullPath={EXAMPLES / 'example.mtz'}",
@@ -193,61 +286,22 @@ def crank2_job(phased, tmp_path_factory):
         "columnLabels=/*/*/[HLA,HLB,HLC,HLD]",
         "--ATOM_TYPE", "Se", "--XYZIN_SUB", f"fullPath={EXAMPLES / 'sites.pdb'}",
         "--FPRIME", "-7.69", "--USER_FPRIME", "True", "--FDPRIME", "3.84", "--USER_FDPRIME", "True",
-        "--SEQIN", f"seqFile={SEQUENCE}",
+        "--SEQIN", f"seqFile={SEQUENCE}", CRANK2_DMMASK="unet",
         PATH=f"{crank2.bin}{os.pathsep}{os.environ['PATH']}", PYTHONPATH=STANDINS / "modules",
         CRANK2=crank2.work / "env", CCP4=crank2.work)
 
 
 @needs_ccp4i2
-def test_crank2_task_makes_masks_by_the_network(crank2_job):
+def test_crank2s_own_task_makes_masks_by_the_network(crank2_job):
+    """By CRANK2_DMMASK in the environment of the server alone."""
     assert crank2_job.status == "Finished" and crank2_job.errors == [], crank2_job.output
     assert {"FPHOUT", "FPHOUT_HL", "FREEROUT"} <= set(crank2_job.files)
-    keywords = (crank2_job.folder / "crank.inp").read_text().splitlines()
-    assert keywords[0] == "dmmask::unet" and keywords[-1].startswith("dmfull dmcyc::2")
+    assert "dmmask" not in (crank2_job.folder / "crank.inp").read_text()
     log = (crank2_job.folder / "log.txt").read_text()
     used, asked = map(int, re.search(r"mask was used in (\d+) of (\d+) cycles", log).groups())
     assert used == asked >= 5
     (last,) = crank2_job.folder.rglob("Parrot_cyc2_input")
     assert {"mskin", "colin-wrk-fmsk"} & {line.split()[0] for line in last.read_text().splitlines()}
-
-
-@needs_ccp4i2
-def test_crank2_task_improves_the_map(crank2_job, phased):
-    model = gemmi.read_structure(str(EXAMPLES / "model.pdb"))
-
-    def correlation(path, **columns):
-        data = read_phased(path, need_phases=False, **columns).data
-        return map_correlation(data.coefficients, model_structure_factors(model, data.reflections),
-                               data.reflections.multiplicity)
-
-    assert correlation(crank2_job.folder / "FPHOUT.mtz") > 0.05 + correlation(
-        phased, colin_hl="HLA,HLB,HLC,HLD")
-
-
-@needs_ccp4i2
-def test_crank2_task_cites_both_papers(crank2_job):
-    titles = [reference.get("articleTitle") for reference in
-              crank2_job.report.iter("CCP4i2ReportReference")]
-    assert [title.split()[0] for title in titles] == ["Deep-learning", "Automatic"]
-
-
-@needs_ccp4i2
-def test_crank2_task_has_all_parameters_of_crank2():
-    code = """
-import sys
-from ccp4i2.core.tasks import get_plugin_class
-tasks = [get_plugin_class(name)(workDirectory=sys.argv[1]) for name in ("unetcrank2", "crank2")]
-for part in ("inputData", "outputData", "controlParameters"):
-    ours, theirs = ({child.objectName() for child in getattr(task.container, part).children()}
-                    for task in tasks)
-    print(part, len(theirs) > 5, theirs <= ours, *sorted(ours - theirs))
-print(tasks[0].container.controlParameters.DMMASK)
-"""
-    run = subprocess.run([sys.executable, "-c", code, "."], text=True, capture_output=True,
-                         env={**os.environ, "DJANGO_SETTINGS_MODULE": "ccp4i2.config.settings"})
-    assert run.stdout.splitlines()[-4:] == [
-        "inputData True True", "outputData True True", "controlParameters True True DMMASK", "unet"], (
-        run.stdout + run.stderr)
 
 
 @needs_ccp4i2
@@ -260,20 +314,6 @@ def test_tasks_are_known_without_an_import(switch, found):
     assert names & set(json.loads(run.stdout)) == (names if found else set())
 
 
-@pytest.mark.parametrize("task, expected", [
-    ("unetcrank2", "dmmask::classic\ndmfull\n"), ("crank2", "dmfull\n")])
-def test_only_our_task_says_dmmask(task, expected, tmp_path):
-    keywords = tmp_path / "crank.inp"
-    keywords.write_text("dmfull\n")
-    module = SimpleNamespace(CallCrankFromCCP4i2=lambda task, inpfile, defaults: (inpfile, defaults))
-    registration.pass_dmmask(module)
-    container = SimpleNamespace(controlParameters=SimpleNamespace(DMMASK="classic"))
-    job = SimpleNamespace(TASKNAME=task, container=container)
-    assert module.CallCrankFromCCP4i2(job, inpfile=str(keywords), defaults=True) == (
-        str(keywords), True)
-    assert keywords.read_text() == expected
-
-
 class Manager:
     """A task manager as that of CCP4i2 2.6, as far as our tasks see it."""
 
@@ -281,7 +321,7 @@ class Manager:
         def __init__(self):
             self.path = []
             self.scriptLookup, self.taskLookup, self.reportLookup = {}, {}, {}
-            self.moduleLookup = {"expt_phasing": ["crank2"]}
+            self.moduleLookup = {"density_modification": ["parrot"]}
             self.errors = self.buildLookup()
 
         def appendSearchPath(self, path):
@@ -295,23 +335,22 @@ def test_older_ccp4i2_is_told_of_classes_that_exist():
     registration.add_to_task_manager(Manager)
     manager = Manager.CTaskManager()
     assert manager.errors == "errors" and manager.path == [str(registration.FOLDER)]
-    assert manager.moduleLookup == {"expt_phasing": ["crank2", "unetcrank2"],
-                                    "density_modification": ["unetmask"]}
+    assert manager.moduleLookup == {"density_modification": ["parrot", "unetmask", "unetdm"]}
     for table in (manager.scriptLookup, manager.taskLookup, manager.reportLookup):
         for versions in table.values():
             (entry,) = versions.values()
             module = registration.FOLDER / f"{entry['clsModule'].rpartition('.')[2]}.py"
             assert f"class {entry['clsName']}(" in module.read_text()
-    for report, modes in (("unetmask", ["Failed"]), ("unetcrank2", ["Running"])):
-        assert manager.reportLookup[report]["0.0.0"]["modes"] == modes
+    for entry in registration.TASKS:
+        assert manager.reportLookup[entry.name]["0.0.0"]["modes"] == ["Failed"]
 
 
 @pytest.mark.parametrize("entry", registration.TASKS, ids=lambda entry: entry.name)
-def test_each_parameter_has_a_label_and_a_help_text(entry):
+def test_forms_are_short_and_each_parameter_has_a_label_and_a_help_text(entry):
     body = ET.parse(registration.FOLDER / f"{entry.name}.def.xml").getroot().find("ccp4i2_body")
-    contents = [content for container in body.findall("container") if
-                container.get("id") != "outputData" for content in container]
-    assert contents
+    contents = [content for group in body.findall("container") if group.get("id") != "outputData"
+                for content in group.iter("content")]
+    assert 6 <= len(contents) <= 8
     for content in contents:
         assert content.findtext("qualifiers/guiLabel") and content.findtext("qualifiers/toolTip")
     assert (registration.FOLDER / f"{entry.name}.medline.txt").exists()

@@ -42,7 +42,7 @@ def test_the_table_has_what_became_of_each_job(table):
 def test_without_means_without_any_trace_of_us(crank2, table):
     log = (crank2.work / "out" / "bundle" / "without.log").read_text()
     assert "network" not in log and "Mask by" not in log
-    assert "dmmask" not in (crank2.work / "out" / "bundle" / "without.inp").read_text()
+    assert "dmmask::" not in (crank2.work / "out" / "bundle" / "without.inp").read_text()
 
 
 def test_jobs_that_are_done_are_not_run_again(crank2, table):
