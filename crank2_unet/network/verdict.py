@@ -205,8 +205,7 @@ def advise(word: str, hands_compared: bool = False, averaged: bool = False) -> l
     if word == PROMISING:
         return ["Build what is clear: phases of a partial model improve the rest.", *advice,
                 *([] if averaged else ["If there are copies of the molecule, name sites that show it "
-                                       "with --ncs-sites."]),
-                "Twice the cycles (--cycles 20) may gain a few degrees."]
+                                       "with --ncs-sites."])]
     if word == DOUBTFUL:
         return [*advice, "Look for solvent and helices before you build anything.",
                 "Check the sites: some may be missing or wrong.",
