@@ -216,7 +216,7 @@ def test_help_is_quick_and_light():
     code = ("import sys; from crank2_unet.cli.main import main\n"
             "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
             "assert not {'numpy', 'tensorflow', 'onnxruntime', 'gemmi'} & set(sys.modules)")
-    for command in ([], ["segment"], ["dm"], ["phase"], ["mask-server"], ["mask-client"],
+    for command in ([], ["solve"], ["segment"], ["dm"], ["phase"], ["mask-server"], ["mask-client"],
                     ["check"], ["model"], ["model", "prepare"]):
         got = subprocess.run([sys.executable, "-c", code, *command, "--help"], text=True,
                              capture_output=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})

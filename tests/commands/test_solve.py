@@ -159,3 +159,32 @@ def test_with_parrot(solved, stand_in, tmp_path, capsys):
     assert result["engine"] == "parrot" and (tmp_path / "out/dm/parrot.log").is_file()
     assert result["verdict"]["features"].keys() == {"skewness", "start"}
     assert "Engine:           Parrot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("added, expected, names, better", [
+    ([], None, ["phase_completed"], False),
+    ([{}], 0.9, ["phase_completed", "dm_completed"], True),
+    ([{}], 0.5, ["phase_completed", "dm_completed"], False)])
+def test_completed_sites_are_taken_if_their_map_is_better(added, expected, names, better):
+    ran = []
+
+    class Recorded:
+        """Stands in for stages."""
+
+        def run(self, name, title, job, *inputs, **options):
+            ran.append((name, inputs, options))
+            hand = {"outputs": {"mtz": "phased.mtz"}, "statistics": {"completion": {
+                "added": added, "dropped": []}}}
+            return solve.Stage(Path(name), title, False, {
+                "phasing": {**hand["statistics"], "hands": [hand]},
+                "verdict": {"expected": {"correlation": expected}}})
+    done = solve.Stage(Path("dm"), "", False, {
+        "outputs": {"columns": {"PHWT": "PHWT", "FOM": "FOM_2"}},
+        "verdict": {"expected": {"correlation": 0.7}}})
+    first = solve._Solution("phased_other_hand.mtz", "sites_other_hand.pdb", {}, done)
+    best = solve._completed(first, Recorded(), {"sites": "mine.pdb", "scatterer": "Se"}, {"cycles": 3})
+    assert [name for name, *_ in ran] == names
+    assert ran[0][1:] == (("phased_other_hand.mtz",), {
+        "sites": "sites_other_hand.pdb", "scatterer": "Se", "phases": "dm/dm.mtz",
+        "colin_phases": "PHWT,FOM_2"})
+    assert (best.phased == "phase_completed/phased.mtz") == better == (best is not first)
