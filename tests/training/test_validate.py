@@ -1,6 +1,7 @@
 """model validate: what is compared, records, kept results, workers, commands, tables and page."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from measured import ERROR, write_measured
 from peptide import row_of
 from prepared import toy_card, write_prepared
 
+from crank2_unet.cli.main import main
 from crank2_unet.crystal.phases import phi_fom_from_hl
 from crank2_unet.errors import InputError, ProgramError
 from crank2_unet.network.session import SolventNet
@@ -276,6 +278,31 @@ def test_structures_are_simulated_first(collection, toy_net, tmp_path):
     (name, entry), = report["entries"].items()
     assert (tmp_path / f"out/simulated/{name}.npz").exists() and entry["kind"] == "prepared"
     assert entry["runs"]["network"]["cc_filled"] is not None
+
+
+def test_the_commands_of_the_page(toy, toy_net, collection, tmp_path, monkeypatch, stand_in):
+    """As they stand on the page, with the folders of this test instead of those that it speaks of."""
+    shutil.copytree(toy, tmp_path / "SAD/5xfd_se_sad")
+    shutil.copytree(toy, tmp_path / "SAD/gamma_xe")
+    shutil.copytree(collection, tmp_path / "STRUCTURES", ignore=lambda *_: ["STRUCTURES", "SAD"])
+    index = tmp_path / "STRUCTURES/index.csv"
+    index.write_text(index.read_text().replace("aaaa,train", "aaaa,test"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{stand_in(patched=True).parent}:{os.environ['PATH']}")
+    page = (Path(__file__).parents[2] / "docs/results.md").read_text()
+    lines = re.findall(r"^\|[^|]+\| `crank2-unet (model validate [^`]+)`", page, re.M)
+    assert len(lines) == 10
+    # the measured data here have no Friedel mates; simulated ones are made before they are read
+    lines = sorted((line for line in lines if "--from-sites" not in line),
+                   key=lambda line: ("--from-json" in line, "PREPARED" in line))
+    meant = {"PREPARED": "structures/simulated", "$OLD": "cp {data} {output}",
+             "$NEW": "cp {data} {folder}/new.mtz", "45": "0", "85": "90"}
+    quick = ["--model", str(toy_net), "--workers", "0", "--cycles", "1", "--limit", "1"]
+    for line in lines:
+        words = [meant.get(word, word) for word in shlex.split(line)]
+        assert main([*words, *([] if "--from-json" in words else quick)]) == 0, line
+        assert (tmp_path / words[words.index("-o") + 1] / "validation.html").exists()
+    assert (tmp_path / "all/tables.txt").read_text().startswith("2 measured, 1 prepared data sets")
 
 
 def test_two_workers_give_what_one_gives(toy, toy_net, tmp_path):
