@@ -26,7 +26,13 @@ from .modification.engine import Engine, Modified
 from .modification.region_weights import RegionWeights, fixed_weights, variance_weights
 from .modification.sharpening import Sharpening
 from .network.map_quality import SAME_MAP, MapQuality, likeness, map_features, skewness
-from .network.segmentation import certainty, map_logits, probability, probability_with_mean
+from .network.segmentation import (
+    certainty,
+    map_logits,
+    placement_for,
+    probability,
+    probability_with_mean,
+)
 from .network.session import SolventNet
 from .solvent.content import SolventEstimate, estimate_solvent
 from .solvent.matthews import Composition, matthews_options
@@ -147,10 +153,12 @@ def modify(data: PhasedData, plan: Plan, engine: Engine, cycles: int | None, fol
 def network_weights(data: PhasedData, net: SolventNet, solvent_content: float) -> RegionWeights:
     """Region weights that the network predicts anew from the map of each cycle.
 
-    The solvent content stays what it was for the first map: later maps are flattened by it.
+    The solvent content and the place of the windows stay what they were for the first map.
     """
+    placement = placement_for(sharpened_map(data), net)
+
     def weights(current: CrystalMap, cycle: int) -> gemmi.FloatGrid:
-        return region_weights(map_logits(current, net).flat, solvent_content)
+        return region_weights(map_logits(current, net, placement=placement).flat, solvent_content)
     return weights
 
 

@@ -13,8 +13,9 @@ from scipy.special import expit
 from ..crystal.grids import asymmetric_unit, like
 from ..crystal.maps import CrystalMap
 from .inputs import input_maps, sample_window
+from .placement import Placement
 from .session import SolventNet
-from .windows import Stitcher, plan_windows
+from .windows import Stitcher
 
 
 class Regions(NamedTuple):
@@ -30,7 +31,8 @@ class Regions(NamedTuple):
 
 
 def map_logits(seen: CrystalMap, net: SolventNet, grid: gemmi.FloatGrid | None = None,
-               progress: Callable[[int, int], None] | None = None) -> Regions:
+               progress: Callable[[int, int], None] | None = None,
+               placement: Placement | None = None) -> Regions:
     """Maps of calibrated logits by the network, exactly symmetric.
 
     The asymmetric unit is covered by Cartesian windows that overlap and are blended; symmetry
@@ -42,26 +44,31 @@ def map_logits(seen: CrystalMap, net: SolventNet, grid: gemmi.FloatGrid | None =
     net : see :class:`~crank2_unet.network.session.SolventNet`.
     grid : its points are those of the result, its values are not used; default: the map's density.
     progress : called with (windows done, windows in all).
+    placement : of the windows (:func:`placement_for`); default: that for this map.
     """
     spec = net.card.input
-    maps = input_maps(seen, spec)
     grid = seen.density if grid is None else grid
-    unit = asymmetric_unit(grid)
-    points = np.argwhere(unit) / grid.shape @ np.array(grid.unit_cell.orth.mat.tolist()).T
-    plan = plan_windows(points, spec.spacing, net.card.margin, net.card.window)
+    placement = placement or placement_for(seen, net)
+    plan = placement.plan
+    maps = input_maps(seen, spec)
     stitchers = Regions(Stitcher(plan), Stitcher(plan))
     for first in range(0, len(plan.starts), net.batch):
         starts = plan.starts[first:first + net.batch]
-        windows = np.stack([[sample_window(m, plan.corner(s), plan.shape, spec.spacing)
-                             for m in maps] for s in starts])
+        windows = np.stack([[sample_window(m, placement.corner(s), plan.shape, spec.spacing,
+                                           placement.axes) for m in maps] for s in starts])
         for start, found in zip(starts, net.logits(windows)):
             for stitcher, logits in zip(stitchers, found):
                 stitcher.add(start, logits)
         if progress:
             progress(first + len(starts), len(plan.starts))
-    places = ((points - plan.origin) / plan.spacing).T
+    unit, places = asymmetric_unit(grid), placement.places(grid)
     return Regions(*(_spread_by_symmetry(grid, unit, map_coordinates(stitcher.mean(), places, order=1))
                     for stitcher in stitchers))
+
+
+def placement_for(seen: CrystalMap, net: SolventNet) -> Placement:
+    """Where a network's windows lie in a map."""
+    return Placement.of(seen, net.card.input.spacing, net.card.margin, net.card.window)
 
 
 def _spread_by_symmetry(grid: gemmi.FloatGrid, unit: np.ndarray, values: np.ndarray,

@@ -47,26 +47,31 @@ def test_echo_gives_the_map_back_in_every_setting(symbol):
 @pytest.mark.parametrize("shape", [(1.0, 7.0, 50.0), (90.0, 31.0, 64.0)])
 def test_inner_parts_of_windows_cover_all_points(shape):
     points = np.random.default_rng(1).uniform(0, 1, (4000, 3)) * shape - 11.0
-    plan = plan_windows(points, 1.1, 5, 48)
-    lattice = (points - plan.origin) / plan.spacing
-    inner = [(lattice >= s + 5 - 0.5) & (lattice <= s + np.array(plan.shape) - 5) for s in plan.starts]
+    plan = plan_windows(points, 8, 48)
+    margins = np.array(plan.margins)
+    inner = [(points >= s + margins - 1.5) & (points <= s + np.array(plan.shape) - margins + 0.5)
+             for s in plan.starts]
     assert np.any([np.all(i, axis=1) for i in inner], axis=0).all()
     assert max(plan.shape) <= 48
-    assert np.all(plan.starts + plan.shape <= plan.extent)
+    assert not np.any(np.array(plan.shape) % 8) and not np.any(plan.starts % 2)
+    assert np.all(plan.starts >= plan.low)
+    assert np.all(plan.starts - plan.low + plan.shape <= plan.extent)
+    # half a margin is enough where a window spans the axis
+    assert plan.margins == tuple(4 if size + 8 <= 48 else 8 for size in np.ceil(shape))
 
 
 def test_empty_places_get_no_window():
     ends = np.array([[0.0, 0.0, 0.0], [200.0, 200.0, 200.0]])
-    assert len(plan_windows(ends, 1.0, 4, 48).starts) == 2
+    assert len(plan_windows(ends, 4, 48).starts) == 2
 
 
 def test_blending_keeps_a_constant():
-    plan = plan_windows(np.random.default_rng(2).uniform(0, 80, (2000, 3)), 1.0, 4, 32)
+    plan = plan_windows(np.random.default_rng(2).uniform(0, 80, (2000, 3)), 4, 32)
     stitcher = Stitcher(plan)
     for start in plan.starts:
         stitcher.add(start, np.full(plan.shape, 3.0, np.float32))
     assert np.allclose(stitcher.mean()[stitcher.mean() != 0], 3.0, atol=1e-5)
-    assert blend_weights((24, 24, 24), 4).max() == 1.0
+    assert blend_weights((24, 24, 24), (4, 4, 4)).max() == 1.0
 
 
 def test_rotated_window_reads_the_right_points():
