@@ -64,7 +64,7 @@ mask.mtz (FMSK, PHMSK), result.json and report.html.""")
     _add_output(parser)
     report = parser.add_mutually_exclusive_group()
     report.add_argument("--no-report", action="store_true",
-                        help="leave report.html out, which takes as long as the network")
+                        help="leave report.html out")
     report.add_argument("--pictures", action="store_true",
                         help="also write the sections that the report shows as PNG files")
     _add_columns(parser)
@@ -79,6 +79,7 @@ the solvent mask renewed in every cycle.  Writes dm.mtz (input columns and FWT, 
 mask.ccp4, result.json and report.html; with Parrot also its log and a script that repeats its runs.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="amplitudes with experimental phases")
     _add_output(parser)
+    parser.add_argument("--no-report", action="store_true", help="leave report.html out")
     _add_modification(parser)
     _add_columns(parser)
     _add_content(parser)

@@ -42,7 +42,7 @@ def run_dm(options) -> None:
 
     with ProgressLine("modifying density") as progress:
         result = dm.run_dm(options.mtzin, options.output, _columns(options), progress=progress,
-                           **_modification(options))
+                           report=not options.no_report, **_modification(options))
     _print_verdict(result)
     _print_solvent(result)
     _print_modification(result, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 from ..process import reporting
 from .arguments import make_parser
 
@@ -19,4 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     extra = "train" if ".training." in options.run.__module__ else "cpu"
-    return reporting(lambda: options.run(options), extra, options.debug)
+    return reporting(lambda: _run(options), extra, options.debug)
+
+
+def _run(options: Namespace) -> int | None:
+    """Run a command, if its data can be opened: that is known before libraries are loaded for it."""
+    from ..files.headers import check_text_file
+
+    for name in ("mtzin", "first", "other"):
+        if hasattr(options, name):
+            check_text_file(getattr(options, name), "a reflection file")
+    return options.run(options)

@@ -18,6 +18,12 @@ def standard_spacing(d_min: float) -> float:
     return d_min / 3.0
 
 
+def skew(values: np.ndarray) -> float:
+    """Skewness of values: their third central moment over the cube of the standard deviation."""
+    apart = np.asarray(values, float) - np.mean(values, dtype=float)
+    return float(np.mean(apart**3) / np.mean(apart**2) ** 1.5)
+
+
 @dataclass(frozen=True, eq=False)
 class CrystalMap:
     """A map as its coefficients; its density is made when it is first asked for.

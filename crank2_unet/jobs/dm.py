@@ -10,7 +10,7 @@ from ..files.free_flags import set_aside
 from ..files.maps import read_mask, write_map
 from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import write_phased
-from ..files.output import staged
+from ..files.output import staged, write_json
 from ..modification.cycles import MOST_CYCLES
 from ..modification.region_weights import check_convention
 from ..network.session import SolventNet
@@ -28,10 +28,10 @@ _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
 def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
            choice: NetworkChoice = NetworkChoice(), mask: str = "unet", cycles: int | None = None,
            progress: Progress | None = None, engine: EngineChoice = EngineChoice(),
-           mask_one_is: str | None = None, free: str | None = None) -> dict:
+           mask_one_is: str | None = None, free: str | None = None, report: bool = True) -> dict:
     """Density modification with the mask renewed in every cycle; writes dm.mtz, mask.ccp4,
-    result.json and report.html, and returns the result.  Parrot leaves its log, its input and a
-    script that repeats it.
+    result.json and, if wanted, report.html, and returns the result.  Parrot leaves its log, its input
+    and a script that repeats it.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     mask_one_is : what 1 stands for in the mask file, "solvent" or "protein"; None: solvent, unless the
         density says otherwise, which is an error.
     free : column of flags whose reflections are kept out, see :func:`~.free_flags.set_aside`.
+    report : False leaves report.html out.
 
     Raises
     ------
@@ -91,6 +92,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             "mask_source": mask, "free": kept_out and asdict(kept_out),
             "cycles_asked": cycles, "cycles": modified.cycles,
             "verdict": asdict(judge_result(given.data, modified, start, bool(given.model)))}
+        if not report:
+            write_json(result, stage / "result.json")
+            return result
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         first = by.found.mask if by.found else solvent
         flat = [Layer("P(flat)", modified.weights, solvent, "probability")] if net else []

@@ -15,7 +15,6 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import affine_transform, label, map_coordinates, spline_filter
 from scipy.optimize import minimize
-from scipy.signal import fftconvolve
 from scipy.spatial.transform import Rotation
 
 from ..crystal.filters import sphere_transform
@@ -251,6 +250,8 @@ def _local_correlation(a: np.ndarray, b: np.ndarray, mean) -> np.ndarray:
 def ncs_mask(density: gemmi.FloatGrid, operator: Operator, radius: float, level: float) -> _Mask | None:
     """Where the map agrees with its copy: the largest connected region round the source whose local
     correlation exceeds ``level``; None if there is none."""
+    from scipy.signal import fftconvolve  # takes half a second to load, and few maps have NCS
+
     spacing = _COARSE * max(density.spacing)
     reach = int(np.ceil(_asu_volume(density) ** (1 / 3) / spacing))
     axis = spacing * np.arange(-reach, reach + 1)

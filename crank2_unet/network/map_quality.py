@@ -15,10 +15,10 @@ import gemmi
 import numpy as np
 import scipy.fft
 from scipy.special import expit
-from scipy.stats import skew
 
 from ..crystal.filters import local_deviation
 from ..crystal.grids import asymmetric_unit, resample
+from ..crystal.maps import skew
 from ..errors import ModelError
 from .inputs import normalise
 
@@ -73,7 +73,7 @@ def map_features(density: gemmi.FloatGrid, logits: gemmi.FloatGrid) -> dict[str,
 def skewness(density: gemmi.FloatGrid) -> float:
     """The skewness of :func:`map_features`, for which no network is needed."""
     rho = normalise(density, _CLIP)
-    return float(skew(rho.array[asymmetric_unit(rho)].astype(float)))
+    return skew(rho.array[asymmetric_unit(rho)])
 
 
 def likeness(first: gemmi.FloatGrid, other: gemmi.FloatGrid) -> float:

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.special import expit, logit, ndtr
 
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl, to_complex
@@ -94,7 +93,7 @@ class Regression:
         expected = float(expit(self.intercept + sum(weight * features[name]
                                                     for name, weight in self.weights.items())))
         error = float(np.interp(expected, AT, self.uncertainty))
-        return Expectation(expected, error, float(norm.sf(_TRACEABLE, expected, error)))
+        return Expectation(expected, error, float(ndtr((expected - _TRACEABLE) / error)))
 
 
 EVIDENCE = {

@@ -32,9 +32,9 @@ from typing import Callable
 
 import gemmi
 import numpy as np
-from scipy.stats import skew
 
 from ..crystal.grids import density_map
+from ..crystal.maps import skew
 from ..crystal.observations import AnomalousData
 from ..crystal.phases import phi_fom_from_hl, to_complex
 from ..crystal.reflections import Reflections, enantiomorph
@@ -206,7 +206,7 @@ def _map_skewness(reflections: Reflections, coefficients: np.ndarray) -> float:
     """
     density = density_map(reflections, np.nan_to_num(coefficients), reflections.d_min / 2.5).array
     limit = 4 * density.std()
-    return float(skew(np.clip(density, -limit, limit), axis=None))
+    return skew(np.clip(density, -limit, limit))
 
 
 def _with_values(sites: gemmi.Structure, values: Values) -> gemmi.Structure:

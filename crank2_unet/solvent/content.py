@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
-from scipy.stats import gaussian_kde, norm
 
 from ..errors import InputError, ModelError
 from .matthews import MatthewsOption
@@ -48,6 +47,8 @@ class CutoffDistribution:
     @classmethod
     def from_samples(cls, samples: np.ndarray) -> CutoffDistribution:
         """Gaussian kernel density (Scott's width) of the cutoffs (n,) of n >= 2 crystals."""
+        from scipy.stats import gaussian_kde  # slow to load, and of use in calibration only
+
         kernel = gaussian_kde(samples)
         margin = 3.0 * np.sqrt(kernel.covariance[0, 0])  # 3 kernel widths hold 99.7 % of the ends
         cutoffs = np.linspace(np.min(samples) - margin, np.max(samples) + margin, 201)
@@ -276,7 +277,7 @@ def _weigh(options: Sequence[MatthewsOption], unet: UnetSolvent,
     """
     solvent, prior = (np.array([getattr(option, name) for option in options])[:, None]
                       for name in ("solvent", "probability"))
-    curves = norm.pdf(SOLVENT, solvent, _MASS_ERROR * (1 - solvent))
+    curves = np.exp(-0.5 * ((SOLVENT - solvent) / (_MASS_ERROR * (1 - solvent))) ** 2)
     curves *= prior / curves.sum(axis=1, keepdims=True)
     copies = (1 - _DOUBT) * curves * unet.likelihood
     alone = _DOUBT * unet.likelihood.mean() * unet.probability

@@ -235,3 +235,25 @@ def test_example_script_compares_masks():
     assert list(correlation) == ["start", "network", "local variance", "true model"]
     assert correlation["start"] < correlation["network"] < correlation["true model"] + 0.02
     assert correlation["network"] > correlation["local variance"]
+
+
+def test_missing_data_are_told_before_libraries_are_loaded(tmp_path):
+    code = ("import sys; from crank2_unet.cli.main import main; "
+            f"status = main(['dm', 'missing.mtz', '-o', {str(tmp_path / 'out')!r}]); "
+            "sys.exit(bool(status != 1 or {'scipy', 'matplotlib', 'onnxruntime'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "missing.mtz cannot be read as a reflection file" in done.stderr
+
+
+def test_libraries_that_few_jobs_need_are_loaded_by_them():
+    code = ("import sys; import crank2_unet.jobs.dm, crank2_unet.jobs.segment; "
+            "sys.exit(bool({'scipy.signal', 'scipy.stats', 'matplotlib', 'jinja2', "
+            "'onnxruntime', 'openvino'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_dm_without_report(phased, folder):
+    out = folder / "dm without report"
+    assert main(["dm", str(phased), "--cycles", "1", "--no-report", "-o", str(out)]) == 0
+    assert {file.name for file in out.iterdir()} == {"dm.mtz", "mask.ccp4", "result.json"}
