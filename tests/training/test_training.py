@@ -279,6 +279,12 @@ def test_settings_survive_the_checkpoint(config):
     assert TrainConfig.from_json(config.to_json()) == config
 
 
+def test_checkpoint_of_another_version_is_refused(config):
+    values = {**json.loads(config.to_json()), "ahead": 32}
+    with pytest.raises(InputError, match="with the settings ahead"):
+        TrainConfig.from_json(json.dumps(values))
+
+
 def test_length_must_be_given_once(config):
     with pytest.raises(InputError, match="one of the two"):
         dataclasses.replace(config, minutes=5.0)

@@ -57,7 +57,18 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:
+        """Settings of a checkpoint.
+
+        Raises
+        ------
+        InputError : it is of a version of the program with other settings.
+        """
         values = json.loads(text)
+        strangers = values.keys() - {field.name for field in dataclasses.fields(cls)}
+        if strangers:
+            raise InputError("The checkpoint is of another version of the program, with the settings "
+                             f"{', '.join(sorted(strangers))}. Start a new training; --start takes the "
+                             "weights of a model that was exported.")
         return cls(**{**values, "input": InputSpec(**values["input"])})
 
     def to_json(self) -> str:
