@@ -23,7 +23,15 @@ from ...modification.engine import EmbeddedEngine
 from ...network.map_quality import SAME_MAP, likeness
 from ...network.model_card import ModelCard
 from ...network.session import SolventNet
-from ...network.verdict import AT, EVIDENCE, REGRESSIONS, Regression, features_of_result, word_for
+from ...network.verdict import (
+    AT,
+    EVIDENCE,
+    REGRESSIONS,
+    WORDS,
+    Regression,
+    features_of_result,
+    word_for,
+)
 from ...pipeline import plan, sharpened_map
 from ...solvent.matthews import Composition
 from ..evaluation.metrics import format_table
@@ -188,13 +196,11 @@ def render(maps: Sequence[dict]) -> str:
         values = np.array([row["features"][name] for row in maps])
         parts.append(f"{name}: good from {np.quantile(values[truth > _GOOD], 0.05):.2f}, wrong to "
                      f"{np.quantile(values[truth < _WRONG], 0.95):.2f}")
-    order = list(dict.fromkeys(sorted(words, key=lambda word: -np.mean(
-        truth[[word == other for other in words]]))))
     place = np.digitize(truth, _BINS)
     edges = ("0", *map(str, _BINS), "1")
     rows = [[f"{edges[i]} - {edges[i + 1]}", *(sum(word == said and where == i for said, where in
-                                                   zip(words, place)) for word in order)]
+                                                   zip(words, place)) for word in WORDS)]
             for i in range(len(_BINS) + 1)]
     parts.append("Verdict, by a fit without the crystal, against the true correlation\n"
-                 + format_table(["true", *order], rows))
+                 + format_table(["true", *WORDS], rows))
     return "\n".join(parts)
