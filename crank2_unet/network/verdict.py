@@ -53,7 +53,7 @@ class Evidence:
         if value > max(self.good, self.wrong):
             said = f"as of good maps; wrong ones hardly exceed {self.wrong:.2f}"
         elif value < min(self.good, self.wrong):
-            said = f"as of wrong maps; good ones have at least {self.good:.2f}"
+            said = f"as of wrong maps; good ones hardly fall below {self.good:.2f}"
         else:
             said = f"as of good maps (from {self.good:.2f}) or wrong ones (to {self.wrong:.2f})"
         return f"{self.what}: {value:.2f}, {said}."
