@@ -164,19 +164,23 @@ class ProgressLine:
         self._what = what
         self._bar: Any = None
         self._start = self._said = time.monotonic()
+        self._ended = False
 
     def __enter__(self) -> ProgressLine:
         return self
 
     def __call__(self, done: int, total: int) -> None:
         """What is done, of all; if that is all, nothing more is shown."""
+        if self._ended:
+            return
+        self._ended = done >= total
         with suppress(OSError, ValueError):  # no job fails for want of a place to show progress
             if sys.stderr.isatty():
                 self._draw(done, total)
-            elif time.monotonic() > self._said + 5 or (done >= total and self._said > self._start):
+            elif time.monotonic() > self._said + 5 or (self._ended and self._said > self._start):
                 self._said = time.monotonic()
                 print(f"{self._what}: {done} of {total}", file=sys.stderr, flush=True)
-            if done >= total:
+            if self._ended:
                 self._close()
 
     def _draw(self, done: int, total: int) -> None:

@@ -81,6 +81,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         with clock.stage("modification"):
             modified, solvent = modify(given.data, by, program, cycles, stage,
                                        progress and (lambda cycle: progress(cycle, most)))
+            if progress:  # fewer cycles may have been enough
+                progress(len(modified.cycles), len(modified.cycles))
         with clock.stage("write"):
             names = write_phased(stage / "dm.mtz", given, modified)
             write_map(solvent, stage / "mask.ccp4")
