@@ -34,10 +34,10 @@ for panel, title, seen in zip(axes, ("As phased", "After density modification", 
     mean, sigma = density.array.mean(), density.array.std()
     cell = density.unit_cell
     extent = (0, cell.parameters[section.horizontal], 0, cell.parameters[section.vertical])
-    panel.imshow(section.points(density.array), cmap="Greys", vmin=mean - sigma, vmax=mean + 4 * sigma,
-                 origin="lower", extent=extent, interpolation="bilinear")
-    panel.contour(section.points(resample(mask, density).array), [0.5], colors="#0b6bcb", linewidths=1.2,
-                  extent=extent)
+    panel.imshow(section.points(density.array), cmap="Greys", vmin=mean - sigma,
+                 vmax=mean + 4 * sigma, origin="lower", extent=extent, interpolation="bilinear")
+    panel.contour(section.points(resample(mask, density).array), [0.5], colors="#0b6bcb",
+                  linewidths=1.2, extent=extent)
     cc = map_correlation(seen.coefficients, truth.coefficients, r.multiplicity)
     panel.set_title(title if seen is truth else f"{title}: correlation {cc:.2f}", fontsize=10)
     panel.set_xticks([])

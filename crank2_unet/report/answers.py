@@ -33,8 +33,8 @@ def verdict_of(result: dict) -> Verdict:
     """What a result says, in words."""
     given = result.get("verdict")
     if given:
-        return Verdict(headline(given).replace("+-", "±") + ".", given.get("reasons") or [], given.get("advice") or [],
-                       _LEVELS.get(given["word"], "plain"))
+        return Verdict(headline(given).replace("+-", "±") + ".", given.get("reasons") or [],
+                       given.get("advice") or [], _LEVELS.get(given["word"], "plain"))
     if result.get("hands"):
         return _verdict_on_hands(result)
     if result.get("phasing"):
@@ -82,11 +82,11 @@ def tiles_of(result: dict) -> list[Tile]:
     expected = (result.get("verdict") or {}).get("expected")
     cycles, hands = result.get("cycles") or [], result.get("hands") or []
     if expected:
-        tiles.append(Tile("correlation", "Expected map correlation", _with_error(expected),
-                          "with the map of the finished model"))
+        tiles.append(Tile("correlation", "Map correlation", _with_error(expected),
+                          "expected, with the true map"))
     elif result.get("map_quality") and not cycles:
-        tiles.append(Tile("correlation", "Expected map correlation", _with_error(result["map_quality"]),
-                          f"with the true map{quality_caveat(result)}"))
+        tiles.append(Tile("correlation", "Map correlation", _with_error(result["map_quality"]),
+                          f"expected, with the true map{quality_caveat(result)}"))
     tiles += _cycle_tiles(cycles)
     if not cycles:
         tiles += _phasing_tiles(result.get("phasing") or {})
@@ -128,6 +128,6 @@ def _solvent_tiles(solvent: dict | None) -> list[Tile]:
                   RULES.get(solvent["rule"], solvent["rule"]))]
     copies = likely_copies(solvent)
     if copies:
-        tiles.append(Tile("copies", "Copies in the asymmetric unit", str(copies["copies"]),
-                          f"probability {copies['joint']:.2f}"))
+        tiles.append(Tile("copies", "Copies", str(copies["copies"]),
+                          f"in the asymmetric unit; probability {copies['joint']:.2f}"))
     return tiles

@@ -6,8 +6,13 @@ import pytest
 from report_results import NASTY, full_result
 
 from crank2_unet.report.charts import Axis, Chart, Curve
-from crank2_unet.report.plots import (certainty_chart, cycle_plots, phasing_plots, resolution_plots,
-                                      solvent_chart)
+from crank2_unet.report.plots import (
+    certainty_chart,
+    cycle_plots,
+    phasing_plots,
+    resolution_plots,
+    solvent_chart,
+)
 
 
 def drawn(chart):
@@ -25,7 +30,8 @@ def test_points_are_where_their_values_are():
 
 
 @pytest.mark.parametrize("low, high, ends, ticks", [
-    (0, 1, (0, 1), ["0", "0.2", "0.4", "0.6", "0.8", "1"]), (0, 34, (0, 40), ["0", "10", "20", "30", "40"]),
+    (0, 1, (0, 1), ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
+    (0, 34, (0, 40), ["0", "10", "20", "30", "40"]),
     (-0.13, 1, (-0.25, 1), ["-0.25", "0", "0.25", "0.5", "0.75", "1"]),
     (0, 0.037, (0, 0.04), ["0", "0.01", "0.02", "0.03", "0.04"])])
 def test_axes_end_at_round_numbers(low, high, ends, ticks):
