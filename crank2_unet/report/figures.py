@@ -7,12 +7,11 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import gemmi
 import numpy as np
 from scipy.ndimage import map_coordinates
-
-from ..crystal.grids import resample
 
 AXIS_NAMES, FRACTION_NAMES = "abc", "xyz"
 DENSITY_LIMITS = -1.0, 4.0  # sigma, drawn white and black: noise pale, atoms dark
@@ -44,13 +43,16 @@ class Layer:
     kind: str = "density"
     sites: Sequence[Sequence[float]] = ()
 
-    @property
-    def values(self) -> np.ndarray:
-        """(nu, nv, nw) float, between 0 and 1 for probabilities, else in standard deviations."""
-        values = self.grid.array
+    def in_units(self, values: np.ndarray) -> np.ndarray:
+        """Values of the grid as they are shown: density in standard deviations from its mean."""
         if self.kind == "probability":
             return values
-        return (values - values.mean()) / max(float(values.std()), 1e-30)
+        mean, deviation = self._spread
+        return (values - mean) / max(deviation, 1e-30)
+
+    @cached_property
+    def _spread(self) -> tuple[float, float]:
+        return float(self.grid.array.mean()), float(self.grid.array.std())
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,11 @@ def section_picture(section: Section, layer: Layer) -> Picture:
     y = step * (np.arange(round(extent[1] / step))[::-1] + 0.5)
     place = np.tensordot(np.linalg.inv(matrix), np.meshgrid(x, y), axes=1)
     low, high = DENSITY_LIMITS if layer.kind == "density" else (0, 1)
-    seen = _interpolated(section.points(layer.values), place)
+    seen = layer.in_units(_interpolated(section.points(layer.grid.array), place))
     level = np.clip((seen - low) / (high - low), 0, 1) * (_LEVELS - 1)
     share = np.zeros(level.shape)
     if layer.mask is not None:
-        mask = resample(layer.mask, layer.grid).array
-        share = _nearness(_interpolated(section.points(mask), place))
+        share = _nearness(_interpolated(section.points(layer.mask.array), place))
     pixels = 1 + level.round() * _SHARES + (share * (_SHARES - 1)).round()
     inside = np.all((place >= 0) & (place <= 1), axis=0)
     content = _png(np.where(inside, pixels, 0), _palette(_INK[layer.kind]))

@@ -79,6 +79,7 @@ if (document.getElementById("maps")) {
   }
 
   const inks = { density: [16, 24, 32], probability: [8, 72, 140] }, outline = [228, 87, 46];
+  const WIDTH = 400; // pixels of a picture; the page makes it larger
   const slider = browser.querySelector("input[type=range]"), place = browser.querySelector("output");
   const panels = [...browser.querySelectorAll("figure")].map((figure) => ({
     canvas: figure.querySelector("canvas"), select: figure.querySelector("select"),
@@ -101,7 +102,7 @@ if (document.getElementById("maps")) {
 
   function draw(panel) {
     const plane = data.planes[chosen], layer = data.layers[panel.select.value], index = at[chosen];
-    const { canvas } = panel, view = frame(plane, 520), { width, height } = view;
+    const { canvas } = panel, view = frame(plane, WIDTH), { width, height } = view;
     canvas.width = width;
     canvas.height = height;
     canvas.style.maxWidth = `${Math.round(520 * Math.min(1, 1.25 * width / height))}px`;

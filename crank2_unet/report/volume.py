@@ -15,7 +15,7 @@ import numpy as np
 from ..crystal.grids import empty_grid, like, resample
 from .figures import AXIS_NAMES, DENSITY_LIMITS, FRACTION_NAMES, Layer, sections_of
 
-_MOST_BYTES = 700_000  # of all maps of a report; a third more as text
+_MOST_BYTES = 1_000_000  # of all maps of a report; a third more as text
 _MOST_POINTS = 4_000_000  # of one map in the memory of the browser
 _FINER = 1.1  # growth of the distance between points until the maps are small enough
 # what a byte stands for, first and last: a mask needs no more than its own two values
@@ -29,16 +29,19 @@ def browser_data(layers: Sequence[Layer]) -> dict:
     maps: list[dict] = []
     stored: dict[int, int] = {}
 
-    def number(source: gemmi.FloatGrid, values: np.ndarray, limits: tuple[float, float]) -> int:
+    def number(layer: Layer, source: gemmi.FloatGrid) -> int:
         if id(source) not in stored:
             stored[id(source)] = len(maps)
-            maps.append(_packed(resample(like(source, values), _of_group(grid, source)), limits))
+            seen, limits = resample(source, _of_group(grid, source)), (0.0, 1.0)
+            if source is layer.grid:
+                seen, limits = like(seen, layer.in_units(seen.array)), _RANGE[layer.kind]
+            maps.append(_packed(seen, limits))
         return stored[id(source)]
 
     shown = [{"name": layer.name, "kind": layer.kind, "range": _RANGE[layer.kind],
               "shown": _SHOWN[layer.kind],
-              "map": number(layer.grid, layer.values, _RANGE[layer.kind]),
-              "mask": None if layer.mask is None else number(layer.mask, layer.mask.array, (0.0, 1.0)),
+              "map": number(layer, layer.grid),
+              "mask": None if layer.mask is None else number(layer, layer.mask),
               "sites": _with_mates(layer.sites, layer.grid.spacegroup)}
              for layer in layers]
     cell = grid.unit_cell

@@ -48,9 +48,9 @@ def browser():
 def reports(tmp_path_factory):
     """A report of each command, with reasonable names."""
     folder, full = tmp_path_factory.mktemp("reports"), full_result()
-    full["hands"] = [{"file": "phased.mtz", "probability": 0.95, "contrast": 0.2, "skewness": 0.1},
-                     {"file": "a_long_name_of_a_file_of_the_other_hand.mtz", "probability": 0.05, "contrast": 0.1,
-                      "skewness": 0.0}]
+    full["hands"] = [{"file": file, "probability": probability, "contrast": 0.2, "skewness": 0.1}
+                     for file, probability in (("phased.mtz", 0.95),
+                                               ("a_long_name_of_a_file_of_the_other_hand.mtz", 0.05))]
     for command, parts in COMMANDS.items():
         result = {key: full[key] for key in ALWAYS + parts} | {"command": command}
         write_report(result, folder / f"{command}.html", layers())
