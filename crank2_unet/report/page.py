@@ -38,6 +38,7 @@ COLUMNS = {
     "into": "with the site at",
     "sigma_scale": "scale of measured σ",
     "spacegroup": "space group",
+    "correlation": "map correlation",
     "map_correlation": "map correlation, if right",
     "fom": "FOM",
     "f_correlation": "F correlation",
@@ -57,11 +58,14 @@ COLUMNS = {
     "rms_error": "unexplained",
 }
 # columns of tables that the glossary explains
-_EXPLAINED = {"fom": "fom", "phasing_power": "phasing_power", "occupancy": "occupancy", "b_iso": "b",
-              "height": "height", "map_correlation": "correlation", "contrast": "contrast",
-              "skewness": "skewness", "free_correlation": "free", "agreement_trust": "trust",
-              "phase_trust": "trust", "phase_change": "phase_change", "ncs_correlation": "ncs",
-              "copies": "copies", "solvent": "solvent", "f_double_prime": "f_double_prime"}
+_EXPLAINED = {
+    "fom": "fom", "phasing_power": "phasing_power", "occupancy": "occupancy", "b_iso": "b",
+    "height": "height", "map_correlation": "correlation", "correlation": "correlation",
+    "contrast": "contrast", "skewness": "skewness", "map_skewness": "skewness",
+    "free_correlation": "free", "agreement_trust": "trust", "phase_trust": "trust",
+    "phase_change": "phase_change", "ncs_correlation": "ncs", "sigma_a": "sigma_a",
+    "copies": "copies", "solvent": "solvent", "f_double_prime": "f_double_prime",
+}
 
 # title and pictures, one for each layer, of a section of the maps
 DrawnSection = tuple[str, list[Picture]]
