@@ -27,7 +27,8 @@ def complaint(folder: str | Path) -> str:
 
 class UnetTask(suite.CPluginScript):
     """A task says which command it runs (``COMMAND``), what it needs (``missing_input``), which of its
-    input goes into one MTZ file (``joined``), and what it makes of the results."""
+    input goes into one MTZ file with the reflections (``joined``: map or phases, then what else), and
+    what it makes of the results."""
 
     TASKVERSION = __version__
     TASKCOMMAND = sys.executable  # wherever this package is importable, its command line runs
@@ -56,12 +57,12 @@ class UnetTask(suite.CPluginScript):
         if not inputs.F_SIGF.isSet():
             self.columns = [str(inputs.FPHIIN), "--colin-fc", "F,PHI"]
             return self.SUCCEEDED
-        return self._join_reflections_with(self.joined(inputs))
+        return self._join_reflections_with(*self.joined(inputs))
 
-    def _join_reflections_with(self, name: str):
+    def _join_reflections_with(self, name: str, *further: str):
         data = suite.part("core.CCP4XtalData")
         mean = data.CObsDataFile.CONTENT_FLAG_FMEAN
-        path, _, errors = self.makeHklin0([["F_SIGF", mean], name])
+        path, _, errors = self.makeHklin0([["F_SIGF", mean], name, *further])
         if errors.maxSeverity() > suite.part("core.CCP4ErrorHandling").SEVERITY_WARNING:
             suite.record_error(self, 202, str(errors.report()))
             return self.FAILED
@@ -86,11 +87,15 @@ class UnetTask(suite.CPluginScript):
             sequence = os.path.join(self.workDirectory, "sequence.fasta")
             self.container.inputData.ASUIN.writeFasta(sequence)
             self.appendCommandLine(["--seq", sequence])
-        for option, item in (("--solvent-content", control.SOLVENT_CONTENT),
-                             ("--threads", control.THREADS)):
+        self.append_options(("--solvent-content", control.SOLVENT_CONTENT),
+                            ("--threads", control.THREADS))
+        return self.SUCCEEDED
+
+    def append_options(self, *pairs) -> None:
+        """Options with the items of their values, where these are set."""
+        for option, item in pairs:
             if item.isSet():
                 self.appendCommandLine([option, item])
-        return self.SUCCEEDED
 
     def startProcess(self, *arguments, **keywords):
         outcome = super().startProcess(*arguments, **keywords)

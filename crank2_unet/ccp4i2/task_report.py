@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from ..report.answers import verdict_of
 from ..report.page import COLUMNS
 from ..report.words import RULES, quality_caveat, show
 from . import suite
@@ -35,9 +36,10 @@ class UnetReport(suite.WithReferences, suite.Report):
         self.show_result(result)
 
     def show_answers(self, *sentences: str, result: dict) -> None:
-        """Sentences in HTML, then what can be said of solvent content and map, and all doubts."""
+        """The verdict, sentences in HTML, what can be said of solvent content and map, all doubts."""
         results = self.addResults()
-        for sentence in [*sentences, _solvent(result["solvent_content"]), *_quality(result)]:
+        for sentence in [*_verdict(result), *sentences, _solvent(result["solvent_content"]),
+                         *_quality(result)]:
             results.append(f"<p>{sentence}</p>")
         for warning in [*filter(None, [result["device"]["note"]]), *result["warnings"]]:
             results.append(f"<p><b>Warning:</b> {escape(warning)}</p>")
@@ -68,6 +70,14 @@ class UnetReport(suite.WithReferences, suite.Report):
                 ("Reflections", f"{data['n_measured']} of {data['n_reflections']}"),
                 ("All files, with a report of their own", str(self.folder))):
             table.addData(title=title, data=[value])
+
+
+def _verdict(result: dict) -> list[str]:
+    """On a map after density modification, with its reasons and what to do."""
+    if "verdict" not in result:
+        return []
+    verdict = verdict_of(result)
+    return [f"<b>{escape(verdict.line)}</b>", *map(escape, [*verdict.reasons, *verdict.advice])]
 
 
 def _solvent(solvent: dict) -> str:

@@ -26,15 +26,17 @@ class unetdm(UnetTask):
         return "" if given else "Give both reflections and phases."
 
     @staticmethod
-    def joined(inputs) -> str:
-        """Name of the input that goes into one file with the reflections."""
-        return "ABCD"
+    def joined(inputs) -> list[str]:
+        """Names of the input that goes into one file with the reflections."""
+        return ["ABCD", *(["FREERFLAG"] if inputs.FREERFLAG.isSet() else [])]
 
     def makeCommandAndScript(self, **keywords):
         outcome = super().makeCommandAndScript(**keywords)
-        self.appendCommandLine(["--cycles", self.container.controlParameters.CYCLES])
-        sites = self.container.inputData.XYZIN_HA
-        self.appendCommandLine(["--ncs-sites", sites] if sites.isSet() else ["--ncs", "none"])
+        inputs = self.container.inputData
+        self.append_options(("--cycles", self.container.controlParameters.CYCLES),
+                            ("--ncs-sites", inputs.XYZIN_HA))
+        if inputs.FREERFLAG.isSet():
+            self.appendCommandLine(["--free", "FREERFLAG_FREER"])
         return outcome
 
     def processOutputFiles(self):

@@ -28,9 +28,9 @@ class unetmask(UnetTask):
         return "Give map coefficients, or reflections and phases."
 
     @staticmethod
-    def joined(inputs) -> str:
-        """Name of the input that goes into one file with the reflections."""
-        return "FPHIIN" if inputs.FPHIIN.isSet() else "ABCD"
+    def joined(inputs) -> list[str]:
+        """Names of the input that goes into one file with the reflections."""
+        return ["FPHIIN" if inputs.FPHIIN.isSet() else "ABCD"]
 
     def makeCommandAndScript(self, **keywords):
         outcome = super().makeCommandAndScript(**keywords)

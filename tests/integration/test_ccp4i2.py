@@ -207,6 +207,7 @@ def dm_job(phased, tmp_path_factory):
                  "--F_SIGF", f"fullPath={phased}", "columnLabels=/*/*/[F,SIGF]",
                  "--ABCD", f"fullPath={phased}", "columnLabels=/*/*/[HLA,HLB,HLC,HLD]",
                  "--ASUIN", f"seqFile={SEQUENCE}",
+                 "--FREERFLAG", f"fullPath={phased}", "columnLabels=/*/*/[FreeR_flag]",
                  "--XYZIN_HA", f"fullPath={EXAMPLES / 'sites.pdb'}")
 
 
@@ -214,7 +215,8 @@ def dm_job(phased, tmp_path_factory):
 def test_dm_task_gives_what_the_command_line_gives(dm_job, tmp_path):
     assert dm_job.status == "Finished" and dm_job.errors == [], dm_job.output
     assert main(["dm", str(dm_job.folder / "hklin.mtz"), "--seq", str(SEQUENCE), "--cycles", "3",
-                 "--ncs-sites", str(EXAMPLES / "sites.pdb"), "-o", str(tmp_path)]) == 0
+                 "--ncs-sites", str(EXAMPLES / "sites.pdb"), "--free", "FREERFLAG_FREER",
+                 "-o", str(tmp_path)]) == 0
     direct = gemmi.read_mtz_file(str(tmp_path / "dm.mtz"))
     for file, labels in (("FPHIOUT", {"F": "FWT", "PHI": "PHWT"}),
                          ("ABCDOUT", {f"HL{x}": f"HL{x}" for x in "ABCD"})):
@@ -243,6 +245,9 @@ def test_dm_task_improves_the_map_and_says_what_its_files_are(dm_job, phased):
     fom = json.loads((dm_job.folder / "unet" / "result.json").read_text())["cycles"][-1]["fom"]
     assert float(dm_job.parameter("PERFORMANCE/FOM")) == pytest.approx(fom, abs=1e-6)
     assert f"The figure of merit is {fom:.2f} after 3 cycles." in text_of(dm_job)
+    verdict = json.loads((dm_job.folder / "unet" / "result.json").read_text())["verdict"]
+    for sentence in (verdict["word"].capitalize(), *verdict["reasons"], *verdict["advice"]):
+        assert " ".join(sentence.split()) in text_of(dm_job)
     assert "start map" in text_of(dm_job)
     folds = [fold.get("label") for fold in dm_job.report.iter("CCP4i2ReportFold")]
     assert folds == ["Cycle by cycle", "Copies in the asymmetric unit", "What was run",
@@ -350,7 +355,7 @@ def test_forms_are_short_and_each_parameter_has_a_label_and_a_help_text(entry):
     body = ET.parse(registration.FOLDER / f"{entry.name}.def.xml").getroot().find("ccp4i2_body")
     contents = [content for group in body.findall("container") if group.get("id") != "outputData"
                 for content in group.iter("content")]
-    assert 6 <= len(contents) <= 8
+    assert 6 <= len(contents) <= 9
     for content in contents:
         assert content.findtext("qualifiers/guiLabel") and content.findtext("qualifiers/toolTip")
     assert (registration.FOLDER / f"{entry.name}.medline.txt").exists()
