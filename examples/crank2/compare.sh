@@ -6,7 +6,8 @@
 # FOLDER/NAME/crystal.inp  Crank2's keywords of data, sites and sequence of a data set (the lines of
 #                          sad_to_building.inp before its steps); names of files count from FOLDER/NAME
 # FOLDER/NAME/model.pdb    if there is one, in the origin and hand of the sites: the truth to compare with
-# OUT                      folders of the jobs and their logs; jobs that are done there are not run again
+# OUT                      folders of the jobs and their logs; jobs that are done there are not run again;
+#                          no blanks in its path, which Crank2 does not quote
 # STEPS                    file with the steps, one a line; default: phas, dmfull, comb_phdmmb
 #
 # "without" is Crank2 as CCP4 has it: no option, import hook off.  Set CRANK2_COMMAND and PYTHON where the defaults,
@@ -15,7 +16,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 : "${PYTHON:=ccp4-python}"
 : "${CRANK2_COMMAND:=$PYTHON ${CCP4:-}/share/ccp4i2/pipelines/crank2/crank2/crank2.py}"
-[ $# -ge 2 ] && [ -d "$1" ] || { sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 2 ] && [ -d "$1" ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
 folder=$(cd "$1" && pwd)
 mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
 steps=$(if [ $# -ge 3 ]; then cat "$3"; else printf 'phas\ndmfull\ncomb_phdmmb\n'; fi) || exit 1
