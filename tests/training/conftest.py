@@ -5,7 +5,9 @@ import gzip
 from importlib.util import find_spec
 
 import pytest
+from measured import write_measured
 from peptide import CELLS, toy
+from prepared import toy_card, write_prepared
 
 SPLITS = {"aaaa": "train", "bbbb": "train", "cccc": "excluded", "huge": "train"}
 MISSING = [name for name in ("dask", "keras", "onnx", "onnxruntime", "tensorflow")
@@ -21,6 +23,19 @@ class LeftOut(pytest.File):
 
 def pytest_pycollect_makemodule(module_path, parent):
     return LeftOut.from_parent(parent, path=module_path) if MISSING else None
+
+
+@pytest.fixture(scope="session")
+def measured_set(tmp_path_factory):
+    """See :func:`measured.write_measured`."""
+    return write_measured(tmp_path_factory.mktemp("sad") / "toy")
+
+
+@pytest.fixture(scope="session")
+def toy_net(tmp_path_factory):
+    """Card of a toy network."""
+    folder = tmp_path_factory.mktemp("net")
+    return toy_card(folder, [write_prepared(folder, code) for code in ("aaaa", "bbbb")])
 
 
 @pytest.fixture

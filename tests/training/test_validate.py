@@ -14,17 +14,15 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-from measured import ERROR, write_measured
+from measured import ERROR
 from peptide import row_of
-from prepared import toy_card, write_prepared
+from prepared import write_prepared
 
 from crank2_unet.cli.main import main
-from crank2_unet.crystal.phases import phi_fom_from_hl
-from crank2_unet.errors import InputError, ProgramError
+from crank2_unet.errors import InputError
 from crank2_unet.network.session import SolventNet
 from crank2_unet.pipeline import segment
 from crank2_unet.training.evaluation.cases import Case, cut_resolution
-from crank2_unet.training.evaluation.command_runs import Command, r_free, read_phases, run_command
 from crank2_unet.training.evaluation.mask_runs import MASKS, run_masks
 from crank2_unet.training.evaluation.page import render
 from crank2_unet.training.evaluation.validate import (
@@ -41,40 +39,13 @@ from crank2_unet.training.preparation.prepared import write_prepared as save_pre
 STAND_IN = Path(__file__).parents[1] / "standins" / "improve.py"
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    return write_measured(tmp_path_factory.mktemp("sad") / "toy")
-
-
-@pytest.fixture(scope="module")
-def toy_net(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("net")
-    return toy_card(folder, [write_prepared(folder, code) for code in ("aaaa", "bbbb")])
-
-
-@pytest.fixture(scope="module")
-def command(toy, tmp_path_factory):
-    """Makes the command line of the stand-in for a phase error, and what else it should do."""
-    truth = tmp_path_factory.mktemp("truth") / "truth.mtz"
-    r = Case.read(toy).data.reflections
-    mtz = gemmi.Mtz(with_base=True)
-    mtz.spacegroup = r.spacegroup
-    mtz.set_cell_for_all(r.cell)
-    mtz.add_dataset("truth")
-    mtz.add_column("PHI", "P")
-    mtz.set_data(np.column_stack([r.hkl, Case.read(toy).truth.phi]).astype(np.float32))
-    mtz.write_to_file(str(truth))
-    program = shlex.join([sys.executable, str(STAND_IN)])
-    return lambda error, how="": f"{program} {{data}} {{output}} {truth} {error} {how}".strip()
-
-
 def without_times(records):
     return {name: {key: value for key, value in record.items() if key != "seconds"}
             for name, record in records.items()}
 
 
-def test_case_knows_the_errors_of_its_phases(toy):
-    case = Case.read(toy)
+def test_case_knows_the_errors_of_its_phases(measured_set):
+    case = Case.read(measured_set)
     scores = case.truth.scores(case.start)
     assert scores["acentric"]["phase_error"] == pytest.approx(ERROR, abs=0.1)
     assert scores["fom"] == pytest.approx(np.cos(np.deg2rad(ERROR)), abs=0.01)
@@ -95,8 +66,8 @@ def test_a_prepared_case_has_the_errors_of_its_file(collection, tmp_path):
     assert case.kind == "prepared" and case.truth.amplitudes.min() > 0 and case.sites() is None
 
 
-def test_cut_keeps_the_reflections_inside(toy):
-    data = Case.read(toy).data
+def test_cut_keeps_the_reflections_inside(measured_set):
+    data = Case.read(measured_set).data
     cut = cut_resolution(data, 3.0)
     inside = data.reflections.d >= 3.0
     assert len(cut.reflections) == inside.sum()
@@ -107,8 +78,8 @@ def test_cut_keeps_the_reflections_inside(toy):
         cut_resolution(data, 1.5)
 
 
-def test_masks_of_the_model_are_better_than_others(toy, toy_net):
-    case, net = Case.read(toy, 2.5), SolventNet.load(toy_net, "cpu", threads=1)
+def test_masks_of_the_model_are_better_than_others(measured_set, toy_net):
+    case, net = Case.read(measured_set, 2.5), SolventNet.load(toy_net, "cpu", threads=1)
     found = segment(case.data, net, case.composition)
     runs = dict(run_masks(case, found, net, list(MASKS), 2, False, None))
     assert list(runs) == list(MASKS)
@@ -119,17 +90,17 @@ def test_masks_of_the_model_are_better_than_others(toy, toy_net):
     assert runs["network"].scores["cc_filled"] is not None
 
 
-def test_parrot_with_its_own_masks_and_with_ours(toy, toy_net, stand_in, tmp_path):
+def test_parrot_with_its_own_masks_and_with_ours(measured_set, toy_net, stand_in, tmp_path):
     protocol = Protocol(("network", "variance"), cycles=2, parrot=str(stand_in(patched=True)))
-    report = validate([f"{toy}@2.5"], toy_net, tmp_path / "out", protocol, workers=0)
+    report = validate([f"{measured_set}@2.5"], toy_net, tmp_path / "out", protocol, workers=0)
     runs = report["entries"]["toy@2.5"]["runs"]
     assert runs["network"]["cc_filled"] != runs["variance"]["cc_filled"]  # it only changes the map
     assert "by Parrot" in (tmp_path / "out/tables.txt").read_text()
 
 
-def test_ncs_is_looked_for_where_sites_are_known(toy, toy_net, tmp_path):
+def test_ncs_is_looked_for_where_sites_are_known(measured_set, toy_net, tmp_path):
     folder = tmp_path / "sites"
-    shutil.copytree(toy, folder)
+    shutil.copytree(measured_set, folder)
     model = gemmi.read_structure(str(folder / "model.pdb.gz"))
     model.remove_ligands_and_waters()
     for residue in model[0][0]:
@@ -143,16 +114,16 @@ def test_ncs_is_looked_for_where_sites_are_known(toy, toy_net, tmp_path):
     assert "ncs_operators" not in plain and averaged["cc"] != plain["cc"]
 
 
-def test_choice_of_data_sets(toy, tmp_path):
+def test_choice_of_data_sets(measured_set, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         folder.mkdir()
     write_prepared(one, "aaaa", noises=(1.0, 0.2))  # phase errors 60 and 48
     write_prepared(two, "bbbb", noises=(2.0, 0.2))  # 75 and 48
     both = [str(one), str(two)]
-    assert list(find_entries([str(toy.parent), f"{toy}@2.8", *both])) == [
+    assert list(find_entries([str(measured_set.parent), f"{measured_set}@2.8", *both])) == [
         "toy", "toy@2.8", "aaaa_0", "bbbb_0"]
-    assert find_entries([f"{toy}@2.8"])["toy@2.8"] == (toy, 2.8)
+    assert find_entries([f"{measured_set}@2.8"])["toy@2.8"] == (measured_set, 2.8)
     assert list(find_entries([str(two)], errors=(70, 85))) == ["bbbb_0"]
     write_prepared(two, "cccc")
     assert len(find_entries([str(two)], limit=1)) == 1
@@ -162,7 +133,7 @@ def test_choice_of_data_sets(toy, tmp_path):
     with pytest.raises(InputError, match="aaaa_0 is in two folders"):
         find_entries(both)
     with pytest.raises(InputError, match="x is no resolution"):
-        find_entries([f"{toy}@x"])
+        find_entries([f"{measured_set}@x"])
     with pytest.raises(InputError, match="has no data sets"):
         find_entries([str(tmp_path)])
 
@@ -178,71 +149,13 @@ def test_protocols_that_cannot_be(how, message):
         Protocol(**how)
 
 
-@pytest.mark.parametrize("how, hand, shift", [
-    ("", "as given", None), ("shift", "as given", [-0.5, 0, 0]), ("invert", "other", None)])
-def test_commands_are_judged_wherever_their_origin_is(toy, command, how, hand, shift):
-    case = Case.read(toy)
-    scores = case.truth.scores(run_command(Command(command(20, how)), case, 0.5, 3))
-    assert scores["acentric"]["phase_error"] == pytest.approx(20, abs=0.1)
-    assert scores["fom"] == pytest.approx(np.cos(np.deg2rad(20)), abs=1e-3)
-    assert (scores["hand"], scores["shift"]) == (hand, shift)
-
-
-def test_commands_that_fail_are_shown_with_what_they_say(toy, command):
-    case = Case.read(toy)
-    with pytest.raises(ProgramError, match="exit status 3.*\n.*not to my taste"):
-        run_command(Command(command(-1)), case, 0.5, 3)
-    with pytest.raises(ProgramError, match="no-such-program does not start"):
-        run_command(Command("no-such-program {data}"), case, 0.5, 3)
-    with pytest.raises(ProgramError, match="has left 0 MTZ files"):
-        run_command(Command("true {data}"), case, 0.5, 3)
-    with pytest.raises(InputError, match="no {sites} for this data set"):
-        run_command(Command("true {sites}"), case, 0.5, 3)
-
-
-def test_a_command_that_hands_its_input_on_has_its_phases(toy):
-    case = Case.read(toy)
-    found = run_command(Command("cp {data} {folder}/x.mtz"), case, 0.5, 3)
-    measured = np.isfinite(case.data.f)
-    phi, _ = phi_fom_from_hl(case.data.hl, case.data.reflections.allowed_phase)
-    assert abs((found.phi - phi + 180) % 360 - 180)[measured].max() < 0.1
-
-
-def test_files_without_phases(tmp_path, toy):
-    mtz = gemmi.read_mtz_file(str(toy / "data.mtz"))
-    while len(mtz.columns) > 5:
-        mtz.remove_column(5)
-    mtz.write_to_file(str(tmp_path / "f.mtz"))
-    with pytest.raises(ProgramError, match="f.mtz has no phases. Its columns are: F, SIGF"):
-        read_phases(tmp_path / "f.mtz")
-
-
-def test_r_free_is_the_last_one_printed():
-    assert r_free("R-free = 0.412\nCycle 2 Rwork 0.25 Rfree 0.298 of 5\nDone 0.1") == 0.298
-    assert r_free("  R free   0.3842   0.2756\n") == 0.2756
-    with pytest.raises(ProgramError, match="printed no R-free"):
-        r_free("R-work 0.25")
-
-
-def test_commands_side_by_side_with_models_built(toy, toy_net, command, tmp_path):
-    building = command(10).replace("{output}", "{folder}/model.mtz")
-    protocol = Protocol(commands=(command(35), command(20)), building=building)
-    report = validate([str(toy)], toy_net, tmp_path / "out", protocol, workers=0)
-    runs = report["entries"]["toy"]["runs"]
-    assert list(runs) == ["start", "a", "b"] and runs["b"]["r_free"] == 0.298
-    assert runs["a"]["phase_error"] - runs["b"]["phase_error"] == pytest.approx(15, abs=0.5)
-    page = (tmp_path / "out/validation.html").read_text()
-    assert "Fig. 1(b): R-free" in page and "is not drawn" not in page
-    assert (tmp_path / "out/fig1b_b_a.png").stat().st_size > 1000
-
-
-def test_reports_pages_and_kept_records(toy, toy_net, tmp_path):
+def test_reports_pages_and_kept_records(measured_set, toy_net, tmp_path):
     prepared = tmp_path / "prepared"
     prepared.mkdir()
     old = write_prepared(prepared, "bbbb")
     with np.load(old) as file:
         np.savez(old, **{name: file[name] for name in file.files if name != "phi_true"})
-    sources, out = [f"{toy}@2.5", str(prepared)], tmp_path / "out"
+    sources, out = [f"{measured_set}@2.5", str(prepared)], tmp_path / "out"
     report = validate(sources, toy_net, out, Protocol(cycles=1), workers=0)
     entry = report["entries"]["toy@2.5"]
     assert list(entry["runs"]) == ["start", "network", "variance", "classical"]
@@ -268,7 +181,7 @@ def test_reports_pages_and_kept_records(toy, toy_net, tmp_path):
     for name in ("validation.json", "tables.txt", "fig1a_network_variance.png"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
     with pytest.raises(InputError, match="no report of"):
-        read([toy / "meta.json"])
+        read([measured_set / "meta.json"])
 
 
 def test_structures_are_simulated_first(collection, toy_net, tmp_path):
@@ -280,10 +193,10 @@ def test_structures_are_simulated_first(collection, toy_net, tmp_path):
     assert entry["runs"]["network"]["cc_filled"] is not None
 
 
-def test_the_commands_of_the_page(toy, toy_net, collection, tmp_path, monkeypatch, stand_in):
+def test_the_commands_of_the_page(measured_set, toy_net, collection, tmp_path, monkeypatch, stand_in):
     """As they stand on the page, with the folders of this test instead of those that it speaks of."""
-    shutil.copytree(toy, tmp_path / "SAD/5xfd_se_sad")
-    shutil.copytree(toy, tmp_path / "SAD/gamma_xe")
+    shutil.copytree(measured_set, tmp_path / "SAD/5xfd_se_sad")
+    shutil.copytree(measured_set, tmp_path / "SAD/gamma_xe")
     shutil.copytree(collection, tmp_path / "STRUCTURES", ignore=lambda *_: ["STRUCTURES", "SAD"])
     index = tmp_path / "STRUCTURES/index.csv"
     index.write_text(index.read_text().replace("aaaa,train", "aaaa,test"))
@@ -305,8 +218,8 @@ def test_the_commands_of_the_page(toy, toy_net, collection, tmp_path, monkeypatc
     assert (tmp_path / "all/tables.txt").read_text().startswith("2 measured, 1 prepared data sets")
 
 
-def test_two_workers_give_what_one_gives(toy, toy_net, tmp_path):
-    sources = [f"{toy}@{d_min}" for d_min in (2.4, 2.6, 2.8)]
+def test_two_workers_give_what_one_gives(measured_set, toy_net, tmp_path):
+    sources = [f"{measured_set}@{d_min}" for d_min in (2.4, 2.6, 2.8)]
     reports = [validate(sources, toy_net, tmp_path / f"by_{workers}", Protocol(cycles=1),
                         workers=workers) for workers in (1, 2)]
     assert without_times(reports[0]["entries"]) == without_times(reports[1]["entries"])
@@ -315,8 +228,8 @@ def test_two_workers_give_what_one_gives(toy, toy_net, tmp_path):
 
 
 @pytest.mark.parametrize("done", [1, 2])
-def test_a_killed_command_goes_on(toy, toy_net, tmp_path, done):
-    sources = [f"{toy}@{d_min}" for d_min in (2.4, 2.5, 2.6, 2.7)]
+def test_a_killed_command_goes_on(measured_set, toy_net, tmp_path, done):
+    sources = [f"{measured_set}@{d_min}" for d_min in (2.4, 2.5, 2.6, 2.7)]
     records = tmp_path / "out/entries"
     command = [sys.executable, "-m", "crank2_unet", "model", "validate", *sources, "--model",
                str(toy_net), "-o", str(tmp_path / "out"), "--cycles", "1", "--workers", "1"]
@@ -331,8 +244,6 @@ def test_a_killed_command_goes_on(toy, toy_net, tmp_path, done):
     assert again.returncode == 0, again.stderr
     assert {name: (records / name).stat().st_mtime_ns for name in times} == times
     report = json.loads((tmp_path / "out/validation.json").read_text())
-    whole = {source.rpartition("/")[2]: validate_entry(str(toy), float(source[-3:]), str(toy_net),
-                                                       Protocol(cycles=1)) for source in sources[:1]}
-    name, = whole
-    assert report["entries"][name]["runs"]["network"]["phase_error"] == pytest.approx(
-        whole[name]["runs"]["network"]["phase_error"], abs=1e-6)
+    alone = validate_entry(str(measured_set), 2.4, str(toy_net), Protocol(cycles=1))
+    assert report["entries"]["toy@2.4"]["runs"]["network"]["phase_error"] == pytest.approx(
+        alone["runs"]["network"]["phase_error"], abs=1e-6)
