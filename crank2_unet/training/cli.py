@@ -152,7 +152,8 @@ command.""")
                         help="instead of masks: the command with which --b is compared")
     parser.add_argument("--b", metavar="COMMAND", help="the command compared; placeholders: {data} "
                         "{sequence} {sites} {residues} {solvent} {cycles} {output} {folder}")
-    parser.add_argument("--cycles", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument("--cycles", type=int, metavar="N",
+                        help="default: until held-back amplitudes agree no better; with Parrot 10")
     parser.add_argument("--from-sites", action="store_true",
                         help="phase measured data with 'crank2-unet phase' first")
     parser.add_argument("--ncs", action="store_true",
@@ -296,7 +297,8 @@ def _validate(options) -> None:
     else:
         masks = {"masks": tuple(options.masks.split(","))} if options.masks else {}
         protocol = Protocol(
-            **masks, commands=tuple(filter(None, (options.a, options.b))), cycles=options.cycles,
+            **masks, commands=tuple(filter(None, (options.a, options.b))),
+            cycles=options.cycles,
             from_sites=options.from_sites, ncs=options.ncs, parrot=options.parrot,
             building=options.building)
         report = validate(options.sources, options.model, options.output, protocol, options.split,

@@ -87,7 +87,13 @@ def test_masks_of_the_model_are_better_than_others(measured_set, toy_net):
     assert runs["model"].scores["mcc"] > max(runs[name].scores["mcc"] for name in (
         "network", "variance", "classical"))
     assert runs["flat"].scores["blur"] in (1.0, 2.0)
-    assert runs["network"].scores["cc_filled"] is not None
+    assert runs["network"].scores["cc_filled"] is not None and runs["network"].scores["cycles"] == 2
+
+
+def test_cycles_until_convergence(measured_set, toy_net):
+    protocol = Protocol(("network",), cycles=None)
+    entry = validate_entry(str(measured_set), 2.8, str(toy_net), protocol)
+    assert entry["runs"]["network"]["cycles"] != 2
 
 
 def test_parrot_with_its_own_masks_and_with_ours(measured_set, toy_net, stand_in, tmp_path):
@@ -204,7 +210,7 @@ def test_the_commands_of_the_page(measured_set, toy_net, collection, tmp_path, m
     monkeypatch.setenv("PATH", f"{stand_in(patched=True).parent}:{os.environ['PATH']}")
     page = (Path(__file__).parents[2] / "docs/results.md").read_text()
     lines = re.findall(r"^\|[^|]+\| `crank2-unet (model validate [^`]+)`", page, re.M)
-    assert len(lines) == 10
+    assert len(lines) == 11
     # the measured data here have no Friedel mates; simulated ones are made before they are read
     lines = sorted((line for line in lines if "--from-sites" not in line),
                    key=lambda line: ("--from-json" in line, "PREPARED" in line))

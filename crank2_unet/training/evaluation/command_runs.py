@@ -75,7 +75,8 @@ class Command:
                              f"needs: {self.text}") from error
 
 
-def run_command(command: Command, case: Case, solvent: float, cycles: int) -> PhaseSet:
+def run_command(command: Command, case: Case, solvent: float, cycles: int | None,
+                ) -> PhaseSet:
     """Phases that a command makes of a data set.
 
     Parameters
@@ -89,7 +90,9 @@ def run_command(command: Command, case: Case, solvent: float, cycles: int) -> Ph
     with tempfile.TemporaryDirectory() as place:
         output, folder = Path(place) / "output.mtz", Path(place) / "folder"
         values = _values(case, Path(place), case.data.hl) | {
-            "output": str(output), "solvent": f"{solvent:.4f}", "cycles": str(cycles)}
+            "output": str(output), "solvent": f"{solvent:.4f}"}
+        if cycles:
+            values["cycles"] = str(cycles)
         run_program(command.words(values), folder)
         written = [output] if output.exists() else sorted(folder.glob("*.mtz"))
         if len(written) != 1:

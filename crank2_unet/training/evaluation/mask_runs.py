@@ -46,15 +46,15 @@ _TRUE_BLURS = (1.0, 2.0)  # Angstrom; soft edges are worth more than sharp ones,
 
 class Run(NamedTuple):
     """Phases, their scores (:meth:`~.scores.Truth.scores`), ``mcc`` of the last mask, cut at its mean,
-    with the true one among them, with NCS how many operators were used, and, where there was a choice,
-    what was chosen."""
+    with the true one and the number of cycles among them, with NCS how many operators were used, and,
+    where there was a choice, what was chosen."""
 
     phases: PhaseSet
     scores: dict
 
 
-def run_masks(case: Case, found: Segmentation, net: SolventNet, masks: Sequence[str], cycles: int,
-              ncs: bool, parrot: str | None) -> Iterator[tuple[str, Run]]:
+def run_masks(case: Case, found: Segmentation, net: SolventNet, masks: Sequence[str],
+              cycles: int | None, ncs: bool, parrot: str | None) -> Iterator[tuple[str, Run]]:
     """Density modification with each of the masks.
 
     Parameters
@@ -62,6 +62,7 @@ def run_masks(case: Case, found: Segmentation, net: SolventNet, masks: Sequence[
     found : segmentation of the starting map, by which the solvent content is that of all masks but
         "classical", "model" and "flat".
     masks : names in ``MASKS``.
+    cycles : None: until it converges.
     ncs : density is averaged over the copies that the sites show, where the map confirms them.
     parrot : the program Parrot, which then modifies the density; None: this package does.
     """
@@ -76,6 +77,7 @@ def run_masks(case: Case, found: Segmentation, net: SolventNet, masks: Sequence[
             modified.hl, data.reflections.allowed_phase), modified.coefficients)
         averaged = {"ncs_operators": len(modified.how.get("ncs", []))} if ncs else {}
         return Run(phases, {**case.truth.scores(phases), "mcc": _mcc(modified.weights, case.mask),
+                            "cycles": len(modified.cycles),
                             **averaged, **choice})
 
     def fixed(mask: gemmi.FloatGrid) -> Run:

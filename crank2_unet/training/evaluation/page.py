@@ -49,7 +49,8 @@ def headline(report: dict) -> str:
     counts = ", ".join(f"{len(entries)} {kind}" for kind, entries in groups(report).items())
     engine = "Parrot" if settings["parrot"] else "the embedded engine"
     done = ("two commands" if settings["commands"]
-            else f"{settings['cycles']} cycles of density modification by {engine}")
+            else f"density modification by {engine}, " + (
+                f"{settings['cycles']} cycles" if settings["cycles"] else "cycles by convergence"))
     return (f"{counts} data sets, {done}; crank2-unet {settings['version']}, "
             f"network {model['name']} {model['version']}")
 

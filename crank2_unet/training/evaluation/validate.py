@@ -43,7 +43,7 @@ class Protocol:
     masks : names in :data:`~.mask_runs.MASKS`, compared with the first of them.
     commands : two command lines instead (:class:`~.command_runs.Command`), the second compared with the
         first.
-    cycles : of density modification.
+    cycles : of density modification; None: until it converges.
     from_sites : see :meth:`~.cases.Case.read`.
     ncs : density is averaged over copies that the sites show, where the map confirms them.
     parrot : the program Parrot, which modifies the density instead of this package.
@@ -56,7 +56,7 @@ class Protocol:
 
     masks: tuple[str, ...] = DEFAULT_MASKS
     commands: tuple[str, ...] = ()
-    cycles: int = 10
+    cycles: int | None = None
     from_sites: bool = False
     ncs: bool = False
     parrot: str | None = None
@@ -66,9 +66,10 @@ class Protocol:
         if unknown := set(self.masks) - set(MASKS):
             raise InputError(f'There is no mask "{sorted(unknown)[0]}". There are: '
                              f"{', '.join(MASKS)}.")
-        if len(self.commands) == 1 or self.cycles < 1:
-            raise InputError("Give two commands, --a and --b." if self.commands
-                             else f"The number of cycles is {self.cycles}. Give 1 or more.")
+        if len(self.commands) == 1:
+            raise InputError("Give two commands, --a and --b.")
+        if self.cycles is not None and self.cycles < 1:
+            raise InputError(f"The number of cycles is {self.cycles}. Give 1 or more.")
         for text in (*self.commands, *([self.building] if self.building else [])):
             Command(text)
 
