@@ -221,7 +221,7 @@ def test_the_commands_of_the_page(measured_set, toy_net, collection, tmp_path, m
         words = [meant.get(word, word) for word in shlex.split(line)]
         assert main([*words, *([] if "--from-json" in words else quick)]) == 0, line
         assert (tmp_path / words[words.index("-o") + 1] / "validation.html").exists()
-    assert (tmp_path / "all/tables.txt").read_text().startswith("2 measured, 1 prepared data sets")
+    assert (tmp_path / "all/tables.txt").read_text().startswith("Data sets: 2 measured, 1 prepared;")
 
 
 def test_two_workers_give_what_one_gives(measured_set, toy_net, tmp_path):

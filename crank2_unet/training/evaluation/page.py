@@ -51,7 +51,7 @@ def headline(report: dict) -> str:
     done = ("two commands" if settings["commands"]
             else f"density modification by {engine}, " + (
                 f"{settings['cycles']} cycles" if settings["cycles"] else "cycles by convergence"))
-    return (f"{counts} data sets, {done}; crank2-unet {settings['version']}, "
+    return (f"Data sets: {counts}; {done}; crank2-unet {settings['version']}, "
             f"network {model['name']} {model['version']}")
 
 

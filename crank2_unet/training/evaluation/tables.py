@@ -223,7 +223,8 @@ def _solvent(report: dict) -> Table:
             rows.append([kind, source, len(error), float(np.median(abs(error))),
                          float(np.sqrt(np.mean(error**2))), float(np.mean(abs(error) <= _CLOSE))])
     return Table("Solvent content", ["data", "from", "n", "median error", "rms error", "within 0.1"],
-                 rows, "matthews: the most probable one by the cell and the composition alone.")
+                 rows, "matthews: the most probable one by the cell and the composition alone; that of "
+                 "prepared data sets is the whole content, so that there is nothing to decide.")
 
 
 def _segmentation(report: dict) -> Table:
