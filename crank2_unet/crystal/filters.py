@@ -28,16 +28,30 @@ def local_deviation(grid: gemmi.FloatGrid, radius: float) -> gemmi.FloatGrid:
     """
     # scaling first keeps the difference of two squares accurate in single precision
     centre, scale = grid.array.mean(), grid.array.std() or 1.0
-    values = (grid.array - centre) / scale
+    out = grid.clone()
+    values = out.array
+    values -= centre
+    values /= scale
     sphere = sphere_transform(grid.shape, grid.unit_cell.parameters, radius)
-    mean, mean_square = (scipy.fft.irfftn(scipy.fft.rfftn(power) * sphere, s=grid.shape)
-                         for power in (values, values**2))
-    return like(grid, scale * np.sqrt(np.maximum(mean_square - mean**2, 0.0)))
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        terms = scipy.fft.rfftn(values)
+        terms *= sphere
+        return scipy.fft.irfftn(terms, s=grid.shape, overwrite_x=True)
+
+    # in place: maps may have many millions of points
+    square = mean(values)
+    square *= square
+    values *= values
+    np.subtract(mean(values), square, out=values)
+    np.sqrt(np.maximum(values, 0.0, out=values), out=values)
+    values *= scale
+    return out
 
 
 @lru_cache(maxsize=2)  # one radius for masks, one for the network's input
 def sphere_transform(shape: tuple, cell: tuple, radius: float) -> np.ndarray:
-    """Real FFT of a normalised sphere; times the FFT of a map it gives means over the sphere.
+    """Real FFT of a normalised sphere, itself real; times that of a map it gives means over it.
 
     Parameters
     ----------
@@ -45,23 +59,21 @@ def sphere_transform(shape: tuple, cell: tuple, radius: float) -> np.ndarray:
     cell : six parameters of the cell, Angstrom and degrees.
     radius : Angstrom.
     """
-    grid = gemmi.FloatGrid(*shape)
-    grid.set_unit_cell(gemmi.UnitCell(*cell))
-    return scipy.fft.rfftn(_sphere(grid, radius))
+    return scipy.fft.rfftn(_sphere(shape, gemmi.UnitCell(*cell), radius)).real.copy()
 
 
-def _sphere(grid: gemmi.FloatGrid, radius: float) -> np.ndarray:
+def _sphere(shape: tuple, cell: gemmi.UnitCell, radius: float) -> np.ndarray:
     """A sphere round the origin of the periodic grid, float32, normalised to sum 1.
 
     A sphere wider than the cell overlaps its own copies; a point then counts once for each of them.
     """
-    orthogonal = np.array(grid.unit_cell.orth.mat.tolist()) / np.array(grid.shape)
+    orthogonal = np.array(cell.orth.mat.tolist()) / np.array(shape)
     # a row of the inverse matrix is normal to a set of grid planes, its length 1/spacing
     reach = np.floor(radius * np.linalg.norm(np.linalg.inv(orthogonal), axis=1)).astype(int)
     points = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1)
     inside = points[np.linalg.norm(points @ orthogonal.T, axis=-1) <= radius]
-    sphere = np.zeros(grid.shape, np.float32)
-    np.add.at(sphere, tuple((inside % grid.shape).T), np.float32(1.0 / len(inside)))
+    sphere = np.zeros(shape, np.float32)
+    np.add.at(sphere, tuple((inside % shape).T), np.float32(1.0 / len(inside)))
     return sphere
 
 

@@ -98,6 +98,7 @@ def _orbits(shape: tuple, symbol: str) -> np.ndarray:
     chosen = asymmetric_unit(label)
     label.array[chosen] = np.arange(1, chosen.sum() + 1)  # exact in float32 up to 16 million
     label.symmetrize_max()
-    number = label.array.astype(np.int32) - 1
+    number = label.array.astype(np.int32)
+    number -= 1
     number.flags.writeable = False
     return number

@@ -15,6 +15,7 @@ from scipy.special import ive
 _STEP = 5.0
 _PHI = np.deg2rad(np.arange(0.0, 360.0, _STEP))
 _BASIS = np.stack([np.cos(_PHI), np.sin(_PHI), np.cos(2 * _PHI), np.sin(2 * _PHI)])
+_AT_ONCE = 1 << 13  # distributions that are tabulated, so that little memory is needed
 
 
 def _allowed_values(hl: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -39,11 +40,13 @@ def phi_fom_from_hl(hl: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np
     hl = np.asarray(hl, float)
     centroid = np.empty(len(hl), complex)
     centric = np.isfinite(allowed)
-    log_p = hl[~centric] @ _BASIS
-    log_p -= log_p.max(axis=1, keepdims=True) if len(log_p) else 0.0
-    p = np.exp(log_p)
-    moments = p @ _BASIS[:2].T
-    centroid[~centric] = (moments[:, 0] + 1j * moments[:, 1]) / p.sum(axis=1)
+    acentric = np.flatnonzero(~centric)
+    for first in range(0, len(acentric), _AT_ONCE):
+        some = acentric[first:first + _AT_ONCE]
+        p = hl[some] @ _BASIS
+        p = np.exp(p - p.max(axis=1, keepdims=True))
+        moments = p @ _BASIS[:2].T
+        centroid[some] = (moments[:, 0] + 1j * moments[:, 1]) / p.sum(axis=1)
     centroid[centric] = np.tanh(_allowed_values(hl[centric], allowed[centric])) * np.exp(
         1j * np.deg2rad(allowed[centric]))
     return np.rad2deg(np.angle(centroid)) % 360.0, np.minimum(np.abs(centroid), 1.0)

@@ -12,7 +12,7 @@ import gemmi
 import numpy as np
 
 from ..crystal.filters import local_deviation
-from ..crystal.grids import asymmetric_unit, density_map, like
+from ..crystal.grids import asymmetric_unit, density_map
 from ..crystal.maps import CrystalMap, standard_spacing
 
 # raise it when the same map and settings give other values: older networks are then refused
@@ -52,7 +52,10 @@ def normalise(density: gemmi.FloatGrid, clip: float) -> gemmi.FloatGrid:
     few heavy atoms.
     """
     unit = np.quantile(np.abs(density.array[asymmetric_unit(density)]), 0.683)
-    return like(density, np.clip(density.array / max(unit, 1e-30), -clip, clip))
+    scaled = density.clone()
+    scaled.array[...] /= max(unit, 1e-30)
+    np.clip(scaled.array, -clip, clip, out=scaled.array)
+    return scaled
 
 
 def input_maps(seen: CrystalMap, spec: InputSpec) -> list[gemmi.FloatGrid]:
@@ -78,8 +81,10 @@ def input_maps(seen: CrystalMap, spec: InputSpec) -> list[gemmi.FloatGrid]:
         return [density]
     if reflections.d_min < limit:
         whole = normalise(seen.density, spec.clip)
-    deviation = local_deviation(whole, spec.deviation_radius).array
-    return [density, like(whole, 5.0 * (deviation / deviation.mean() - 1.0))]
+    deviation = local_deviation(whole, spec.deviation_radius)
+    deviation.array[...] *= 5.0 / deviation.array.mean()
+    deviation.array[...] -= 5.0
+    return [density, deviation]
 
 
 def sample_window(grid: gemmi.FloatGrid, start: np.ndarray, shape: tuple, spacing: float,

@@ -270,14 +270,15 @@ def _places(placement: Placement, shape: tuple, symbol: str, cell: tuple) -> np.
     grid.set_unit_cell(gemmi.UnitCell(*cell))
     grid.spacegroup = gemmi.SpaceGroup(symbol)
     crystal, axes = _Symmetry.of(grid), placement.axes
-    points = np.argwhere(asymmetric_unit(grid)).astype(np.int32)
+    points = np.flatnonzero(asymmetric_unit(grid))
     half = placement.spacing * np.array(placement.plan.extent) / 2
     fractional = orthogonal(grid).T / np.array(shape)[:, None]
     places = np.empty((3, len(points)), np.float32)
     for first in range(0, len(points), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
-        copies = crystal.in_smallest_box(placement.anchor, points[some] @ fractional, axes,
-                                         placement.sides, half)
+        index = np.transpose(np.unravel_index(points[some], shape))
+        copies = crystal.in_smallest_box(placement.anchor, index @ fractional, axes, placement.sides,
+                                         half)
         places[:, some] = copies / placement.spacing - np.array(placement.plan.low)[:, None]
     places.flags.writeable = False
     return places

@@ -75,9 +75,9 @@ def _spread_by_symmetry(grid: gemmi.FloatGrid, unit: np.ndarray, values: np.ndar
                         ) -> gemmi.FloatGrid:
     """Map over the cell from the values at its asymmetric unit (one point of each orbit)."""
     lowest = values.min()
-    whole = np.zeros(grid.shape, np.float32)
-    whole[unit] = values - lowest  # not negative, so that the orbit's maximum is its one value
-    out = like(grid, whole)
+    out = grid.clone()
+    out.fill(0)
+    out.array[unit] = values - lowest  # not negative, so that the orbit's maximum is its one value
     out.symmetrize_max()
     out.array[...] += lowest
     return out
@@ -85,7 +85,9 @@ def _spread_by_symmetry(grid: gemmi.FloatGrid, unit: np.ndarray, values: np.ndar
 
 def probability(logits: gemmi.FloatGrid) -> gemmi.FloatGrid:
     """Probability in [0, 1] from its logits."""
-    return like(logits, expit(logits.array))
+    found = logits.clone()
+    expit(found.array, out=found.array)
+    return found
 
 
 def probability_with_mean(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.FloatGrid:
