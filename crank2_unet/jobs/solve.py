@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
+from ..errors import InputError
 from ..files.maps import read_map
 from ..files.mtz_input import read_phased
 from ..files.output import staged
@@ -69,6 +70,7 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
     ------
     Crank2UnetError : the stages before the one that failed stay.
     """
+    _refuse_what_has_a_hand(modification)
     clock = Clock()
     with Warnings() as warnings, staged(folder, "solve", _files(mtzin, phasing, modification),
                                         _OUTPUTS.values(), parts=True) as stage:
@@ -149,10 +151,25 @@ def _completed(first: _Solution, stages: Stages, phasing: dict, modification: di
     return max(first, _Solution.of(phased, modified), key=lambda solution: solution.expected)
 
 
+def _refuse_what_has_a_hand(modification: dict) -> None:
+    """Make sure that nothing is given that would be wrong in one of the hands.
+
+    Raises
+    ------
+    InputError : a mask, or NCS.
+    """
+    engine, mask = modification["engine"], modification["mask"]
+    given = {f"--mask {mask}": mask not in ("unet", "variance"),
+             "--ncs-sites": engine.ncs_sites, "--ncs-operator": engine.ncs_operators}
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"{option} is right in one hand only, but solve tries both. Use "
+                             "'crank2-unet phase', 'hand' and 'dm' one by one.")
+
+
 def _files(mtzin: str, phasing: dict, modification: dict) -> list[str | None]:
     """Files that are read, which no output may replace."""
-    return [mtzin, phasing["sites"], modification["mask"], modification["content"].sequence,
-            modification["choice"].model, modification["engine"].ncs_sites]
+    return [mtzin, phasing["sites"], modification["content"].sequence, modification["choice"].model]
 
 
 def _choose(compared: dict, modify: Callable[[str], Stage]) -> tuple[_Hand, Stage]:

@@ -82,6 +82,13 @@ def test_nothing_is_left_if_the_first_stage_fails(tmp_path, capsys):
     assert "Xx" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", [["--mask", "mask.ccp4"], ["--ncs-sites", "sites.pdb"],
+                                    ["--ncs-operator", "0,0,0,0,0,0,0,0,0"]])
+def test_what_has_a_hand_is_refused(option, tmp_path, capsys):
+    assert main([*COMMAND, *option, "-o", str(tmp_path / "out")]) == 1
+    assert "in one hand only" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_an_input_is_never_replaced(tmp_path, capsys):
     sites = tmp_path / "sites.pdb"
     shutil.copy(EXAMPLES / "sites.pdb", sites)
@@ -179,12 +186,10 @@ def test_completed_sites_are_taken_if_their_map_is_better(added, expected, names
                 "phasing": {**hand["statistics"], "hands": [hand]},
                 "verdict": {"expected": {"correlation": expected}}})
     done = solve.Stage(Path("dm"), "", False, {
-        "outputs": {"columns": {"PHWT": "PHWT", "FOM": "FOM_2"}},
         "verdict": {"expected": {"correlation": 0.7}}})
     first = solve._Solution("phased_other_hand.mtz", "sites_other_hand.pdb", {}, done)
     best = solve._completed(first, Recorded(), {"sites": "mine.pdb", "scatterer": "Se"}, {"cycles": 3})
     assert [name for name, *_ in ran] == names
     assert ran[0][1:] == (("phased_other_hand.mtz",), {
-        "sites": "sites_other_hand.pdb", "scatterer": "Se", "phases": "dm/dm.mtz",
-        "colin_phases": "PHWT,FOM_2"})
+        "sites": "sites_other_hand.pdb", "scatterer": "Se", "phases": "dm/dm.mtz"})
     assert (best.phased == "phase_completed/phased.mtz") == better == (best is not first)
