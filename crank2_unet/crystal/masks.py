@@ -39,8 +39,9 @@ def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True)
     if not 0.0 <= fraction <= 1.0:
         raise InputError(f"The solvent content is {fraction:g}; give a value between 0 and 1.")
     orbit = orbits(grid).ravel()
-    size = sum(np.bincount(part, minlength=orbit.max() + 1)  # which makes 64-bit numbers of them
-               for part in np.array_split(orbit, max(len(orbit) >> 20, 1)))
+    size = np.zeros(orbit.max() + 1, int)
+    for part in np.array_split(orbit, max(len(orbit) >> 20, 1)):  # bincount makes 64-bit copies
+        size += np.bincount(part, minlength=len(size))
     value = grid.array[asymmetric_unit(grid)] * np.float32(1 if lowest else -1)
     wanted = fraction * len(orbit)
     # all below the value of the last point wanted, and as many as needed of those that equal it
