@@ -156,7 +156,7 @@ def test_modified_map_does_not_follow_a_change_of_the_input(case):
     assert 0.02 < gamma < 1 and abs(share) < 0.1 * gamma
     assert response.array.mean() == pytest.approx(gamma, rel=0.01)
     followed, unit = second.array - first.array + gamma * change, asymmetric_unit(density)
-    assert np.corrcoef(followed[unit], (response.array * change)[unit])[0, 1] > 0.99
+    assert np.corrcoef(followed[unit], (response.array * change)[unit])[0, 1] > 0.98
 
 
 def test_solvent_becomes_flat_and_protein_keeps_its_mean():
