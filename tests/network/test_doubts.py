@@ -46,7 +46,7 @@ def test_noise_is_said_to_have_no_solvent_structure(card, tmp_path):
     assert result["map_quality"]["correlation"] < 0.15
     assert any("no protein-like solvent structure" in text for text in result["warnings"])
     report = (tmp_path / "out/report.html").read_text()
-    assert "no protein-like solvent structure" in report and "Map quality" in report
+    assert "no protein-like solvent structure" in report and "Map correlation" in report
 
 
 @pytest.mark.realdata
