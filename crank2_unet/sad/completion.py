@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter
 
 from ..crystal.grids import asymmetric_unit
 from .disulphides import with_disulphides
-from .gradient import describe, distances, gradient_map, joined, take, threshold
+from .gradient import describe, distances, gradient_map, heights, joined, take, threshold
 from .likelihood import Model, Values
 
 _GIVEN_STAYS = 1.5  # sigma; what is found must reach the threshold when refined, too
@@ -54,6 +54,8 @@ def complete(model: Model, values: Values, changes: Changes) -> Values:
 def _rounds(model: Model, values: Values, changes: Changes, refused: list) -> tuple[Values, int]:
     """Sites added, dropped and refined until nothing changes, and in how many rounds."""
     for done in range(_ROUNDS):
+        if heights(model, values).max() < threshold(model):
+            return values, done  # what has no phases shows no sites, but noise
         values, dropped = without_weak(model, values)
         refused += [row["xyz"] for row in dropped if not row["given"]]
         values, added = with_peaks(model, values, refused)
