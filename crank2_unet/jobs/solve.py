@@ -144,7 +144,7 @@ def _completed(first: _Solution, stages: Stages, phasing: dict, modification: di
         "phase_completed", "completing the sites by the improved phases", run_phase, first.phased,
         **{**phasing, "sites": first.sites}, phases=first.modified.file("dm.mtz"))
     changes = phased.result["phasing"]["completion"]
-    if not (changes["added"] or changes["dropped"]):
+    if not any(changes[what] for what in ("added", "dropped", "split")):
         return first
     modified = stages.run("dm_completed", "modifying the density of the completed sites", run_dm,
                           phased.file("phased.mtz"), **modification)
