@@ -5,7 +5,7 @@ public interface (docs/python.md).  To read the code, start at :mod:`crank2_unet
 the whole data flow on one page.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Public name -> module that has it.  Nothing is loaded before a name is used: the import hook imports
 # this package at every start of Python.

@@ -14,7 +14,7 @@ from .crank2.places import CRANK2_PLACES
 from .errors import Crank2UnetError
 from .process import usable_cores
 
-REQUIRED = ("numpy", "scipy", "gemmi", "jinja2", "matplotlib", "tqdm")
+REQUIRED = ("numpy", "scipy", "gemmi", "jinja2", "tqdm")
 # distributions that all install the package onnxruntime: whichever came last overwrote the others
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 ENOUGH_MEMORY = 2.0  # GB; six maps of 400 x 400 x 400 points take 1.5
