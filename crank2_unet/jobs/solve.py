@@ -198,7 +198,7 @@ def _verdict(found: dict, hand: _Hand) -> dict:
     """The verdict on the map of the hand that was chosen, of which ``dm`` by itself knew nothing."""
     reasons = list(found["reasons"])
     if hand.probability is not None:
-        reasons.append(f"The hand is right with a probability of {hand.probability:.2f}.")
+        reasons.append(f"The hand is right with a probability of {hand.probability:.3f}.")
     return {**found, "reasons": reasons, "advice": advise(found["word"], hands_compared=True)}
 
 
