@@ -181,7 +181,7 @@ def test_completed_sites_are_taken_if_their_map_is_better(added, expected, names
         def run(self, name, title, job, *inputs, **options):
             ran.append((name, inputs, options))
             hand = {"outputs": {"mtz": "phased.mtz"}, "statistics": {"completion": {
-                "added": added, "dropped": []}}}
+                "added": added, "dropped": [], "split": []}}}
             return solve.Stage(Path(name), title, False, {
                 "phasing": {**hand["statistics"], "hands": [hand]},
                 "verdict": {"expected": {"correlation": expected}}})
