@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from .. import __version__
 from ..files.output import RESULT, staged_file, write_json
 from ..pipeline import Progress
 
-ProgressOf = Callable[[str], AbstractContextManager[Progress | None]]
+ProgressOf = Callable[[str], AbstractContextManager[Optional[Progress]]]
 
 _log = logging.getLogger(__name__)
 _RECORD = "stage.json"  # in the folder of a stage

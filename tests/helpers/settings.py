@@ -1,5 +1,7 @@
 """The same crystal, described in another setting."""
 
+from __future__ import annotations
+
 import gemmi
 import numpy as np
 

@@ -6,6 +6,8 @@ the system, or the one that ``CRANK2_UNET_CHROMIUM`` names.  With ``CRANK2_UNET_
 the pictures are kept there.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 from pathlib import Path
