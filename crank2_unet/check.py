@@ -81,8 +81,8 @@ def _runtimes() -> list[CheckLine]:
     """What there is to run the network with: one of them is enough."""
     openvino = _version("openvino")
     lines = [CheckLine("openvino", "ok", openvino) if openvino else CheckLine(
-        "openvino", "missing", "not installed; with it ('pip install openvino') the network is two to "
-        "eight times faster on a CPU.")]
+        "openvino", "missing", "not installed; with it ('pip install openvino') the network is "
+        "faster on a CPU: 1.7 times, and 3 times where it calculates with bfloat16.")]
     found = {name: version for name in ONNX_RUNTIMES if (version := _version(name))}
     if not found:
         status, use = ("missing", ", for CUDA only") if openvino else ("error", "")

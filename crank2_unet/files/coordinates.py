@@ -10,6 +10,7 @@ import gemmi
 import numpy as np
 
 from ..crystal.reflections import Reflections, enantiomorph
+from ..crystal.sites import model_of_sites
 from ..errors import InputError
 from .headers import check_text_file
 from .shelx import ENDINGS, read_shelx
@@ -152,17 +153,12 @@ def _structure(cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup | None, atoms)
     """Atoms (element, name, fractional x, y, z, occupancy, U), each a residue of its own."""
     structure = gemmi.Structure()
     structure.cell, structure.spacegroup_hm = cell, spacegroup.xhm() if spacegroup else ""
-    chain = gemmi.Chain("S")
-    for number, (element, name, x, y, z, occupancy, u) in enumerate(atoms, 1):
+    sites = []
+    for element, name, x, y, z, occupancy, u in atoms:
         atom = gemmi.Atom()
         atom.name, atom.element = name[:4], gemmi.Element(element)
         atom.pos = cell.orthogonalize(gemmi.Fractional(x, y, z))
         atom.occ, atom.b_iso = occupancy, 8 * np.pi ** 2 * u
-        residue = gemmi.Residue()
-        residue.name, residue.seqid, residue.het_flag = "SUB", gemmi.SeqId(str(number)), "H"
-        residue.add_atom(atom)
-        chain.add_residue(residue)
-    model = gemmi.Model(1)
-    model.add_chain(chain)
-    structure.add_model(model)
+        sites.append(atom)
+    structure.add_model(model_of_sites(sites))
     return structure

@@ -38,6 +38,7 @@ from ..crystal.maps import skew
 from ..crystal.observations import AnomalousData
 from ..crystal.phases import phi_fom_from_hl, to_complex
 from ..crystal.reflections import Reflections, enantiomorph
+from ..crystal.sites import model_of_sites
 from ..errors import InputError
 from .completion import Changes, merged
 from .completion import complete as complete_sites
@@ -211,23 +212,16 @@ def _map_skewness(reflections: Reflections, coefficients: np.ndarray) -> float:
 
 def _with_values(sites: gemmi.Structure, values: Values) -> gemmi.Structure:
     """The sites with refined occupancies (largest 1), B factors and positions, and new ones."""
-    atoms = [site.atom.clone() for site in sites[0].all()]
-    out = sites.clone()
-    chain = gemmi.Chain("S")
+    given = [site.atom for site in sites[0].all()]
+    out, atoms = sites.clone(), []
     occupancy = values["occupancy"] / values["occupancy"].max()
-    for i, (number, q, b, x) in enumerate(zip(values["given"], occupancy, values["b_iso"],
-                                              values["xyz"]), 1):
-        atom = atoms[max(number, 0)]
+    for number, q, b, x in zip(values["given"], occupancy, values["b_iso"], values["xyz"]):
+        atom = given[max(number, 0)].clone()
         atom.occ, atom.b_iso = float(q), float(b)
         atom.pos = out.cell.orthogonalize(gemmi.Fractional(*x))
-        residue = gemmi.Residue()
-        residue.name, residue.seqid, residue.het_flag = "SUB", gemmi.SeqId(str(i)), "H"
-        residue.add_atom(atom)
-        chain.add_residue(residue)
-    model = gemmi.Model(1)
-    model.add_chain(chain)
+        atoms.append(atom)
     del out[0]
-    out.add_model(model)
+    out.add_model(model_of_sites(atoms))
     return out
 
 

@@ -100,16 +100,11 @@ class CutoffDistribution:
         return integral(inside) / integral(self.cutoffs[-1])
 
 
-def solvent_above(logits: np.ndarray, cutoff: float) -> float:
-    """Solvent content of a cutoff: share of the points of the asymmetric unit (n,) above it."""
-    return float(np.mean(logits > cutoff))
-
-
 def cutoff_for(logits: np.ndarray, solvent: float | np.ndarray) -> np.ndarray:
     """Logit cutoff that leaves a solvent content (0..1) above it.
 
-    The inverse of :func:`solvent_above` but on plateaus, where many points share one logit and
-    every solvent content within the step has that logit as its cutoff.
+    That share of the points of the asymmetric unit (n,) lies above it, but on plateaus, where many
+    points share one logit and every solvent content within the step has that logit as its cutoff.
     """
     return np.quantile(logits, 1.0 - np.asarray(solvent))
 

@@ -13,7 +13,6 @@ from crank2_unet.solvent.content import (
     cutoff_for,
     estimate_solvent,
     interpolate_options,
-    solvent_above,
 )
 from crank2_unet.solvent.matthews import MatthewsOption
 
@@ -32,7 +31,7 @@ def option(solvent, probability, copies=1):
 
 def test_cutoff_and_solvent_are_inverse():
     for solvent in (0.1, 0.43, 0.9):
-        again = solvent_above(LOGITS, cutoff_for(LOGITS, solvent))
+        again = np.mean(LOGITS > cutoff_for(LOGITS, solvent))
         assert again == pytest.approx(solvent, abs=2e-4)
     assert cutoff_for(LOGITS, 0.43) == pytest.approx(0.7, abs=1e-3)
 
@@ -42,7 +41,7 @@ def test_expectation_is_equation_1():
     distribution = CutoffDistribution(cutoffs, np.array([0.0, 2.0, 1.0, 0.0]))
     x = np.linspace(-2, 3, 5001)
     p = np.interp(x, cutoffs, distribution.density)
-    by_hand = np.sum(p * [solvent_above(LOGITS, c) for c in x]) / p.sum()
+    by_hand = np.sum(p * [np.mean(LOGITS > c) for c in x]) / p.sum()
     unet = UnetSolvent.from_logits(LOGITS, distribution)
     assert unet.expected == pytest.approx(by_hand, abs=1e-3)
     assert unet.probability.sum() == pytest.approx(1)

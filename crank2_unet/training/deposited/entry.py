@@ -19,6 +19,7 @@ from ...crystal.model_factors import model_structure_factors
 from ...crystal.observations import AnomalousData, PhasedData
 from ...crystal.phases import angle_degrees, map_correlation, mean_phase_error
 from ...crystal.shells import Shells
+from ...crystal.sites import model_of_sites
 from ...errors import InputError
 from ...files.mtz_input import read_anomalous
 from ...sad.phasing import SadResult, phase_sad
@@ -194,13 +195,11 @@ def deposited_substructure(structure: gemmi.Structure, wavelength: float,
     if not any(strength.values()):
         raise Excluded(NO_SCATTERER, "only light elements")
     element = max(strength, key=lambda symbol: strength[symbol])
-    sites = structure.clone()
-    for chain in sites[0]:
-        for residue in chain:
-            for i in range(len(residue) - 1, -1, -1):
-                if residue[i].element.name != element or residue[i].occ <= 0:
-                    del residue[i]
-    sites.remove_empty_chains()
+    sites = gemmi.Structure()
+    sites.cell, sites.spacegroup_hm = structure.cell, structure.spacegroup_hm
+    sites.add_model(model_of_sites(cra.atom for cra in structure[0].all()
+                                   if cra.atom.element.name == element and cra.atom.occ > 0))
+    sites.setup_cell_images()
     return Scatterer.at_wavelength(element, wavelength), sites
 
 
