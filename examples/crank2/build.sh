@@ -8,11 +8,11 @@
 # DATA      MTZ file with F, SIGF and HLA to HLD; its free reflections are chosen by Crank2
 # FOLDER    for the job
 #
-# Buccaneer and REFMAC5 build and refine in turn.  Set CRANK2_COMMAND and PYTHON where the defaults, for a CCP4 that is
-# set up, are not right.
+# Buccaneer and REFMAC5 build and refine in turn.  Set PYTHON (a program) and CRANK2_COMMAND (the beginning of a command
+# line, quoted as for the shell) where the defaults, for a CCP4 that is set up, are not right.
 set -u
 : "${PYTHON:=ccp4-python}"
-: "${CRANK2_COMMAND:=$PYTHON ${CCP4:-}/share/ccp4i2/pipelines/crank2/crank2/crank2.py}"
+: "${CRANK2_COMMAND:='$PYTHON' '${CCP4:-}/share/ccp4i2/pipelines/crank2/crank2/crank2.py'}"
 [ $# -eq 3 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; }
 # Crank2 does not quote paths, which may have blanks
 mkdir -p "$3" && cp "$1" "$3/phases.mtz" && cp "$2" "$3/sequence.fasta" && cd "$3" || exit 1
@@ -24,4 +24,4 @@ sequence file=sequence.fasta
 createfree
 mbref bigcyc::10
 END
-exec $CRANK2_COMMAND --keyin build.inp --dirout job --disable-rvapi
+eval "exec $CRANK2_COMMAND --keyin build.inp --dirout job --disable-rvapi"

@@ -10,12 +10,12 @@
 #                          no blanks in its path, which Crank2 does not quote
 # STEPS                    file with the steps, one a line; default: phas, dmfull, comb_phdmmb
 #
-# "without" is Crank2 as CCP4 has it: no option, import hook off.  Set CRANK2_COMMAND and PYTHON where the defaults,
-# for a CCP4 that is set up, are not right.
+# "without" is Crank2 as CCP4 has it: no option, import hook off.  Set PYTHON (a program) and CRANK2_COMMAND (the
+# beginning of a command line, quoted as for the shell) where the defaults, for a CCP4 that is set up, are not right.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 : "${PYTHON:=ccp4-python}"
-: "${CRANK2_COMMAND:=$PYTHON ${CCP4:-}/share/ccp4i2/pipelines/crank2/crank2/crank2.py}"
+: "${CRANK2_COMMAND:='$PYTHON' '${CCP4:-}/share/ccp4i2/pipelines/crank2/crank2/crank2.py'}"
 [ $# -ge 2 ] && [ -d "$1" ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
 folder=$(cd "$1" && pwd)
 mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 1
@@ -35,9 +35,9 @@ for crystal in "$folder"/*/crystal.inp; do
         # Crank2's name for a folder that it has begun would be another one
         rm -rf "$job"
         (cd "$(dirname "$crystal")" && printf '%s\n' "$(cat crystal.inp)" "$option" "$steps" > "$job.inp" &&
-            CRANK2_UNET_HOOK=$hook $CRANK2_COMMAND --keyin "$job.inp" --dirout "$job" --disable-rvapi \
-                > "$job.log" 2>&1 < /dev/null)
+            export CRANK2_UNET_HOOK=$hook &&
+            eval "$CRANK2_COMMAND"' --keyin "$job.inp" --dirout "$job" --disable-rvapi' > "$job.log" 2>&1 < /dev/null)
         echo $? > "$job.status"
     done
 done
-exec $PYTHON "$here/compare_table.py" "$folder" "$out"
+exec "$PYTHON" "$here/compare_table.py" "$folder" "$out"
