@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+# read when numpy is loaded; threads that wait for each other crawl where the cores are not ours alone
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from quality import make_card, make_hands
 
 import crank2_unet
