@@ -70,6 +70,12 @@ interrupted run is continued by repeating the command.""")
                            "one on a line (1ABC_1 2XYZ_1); without it none is kept for validation")
     deposited.add_argument("--keep-out", metavar="FILE", help="codes of entries to leave out with all "
                            "their families, such as those that the network will be judged by")
+    deposited.add_argument("--substructure", metavar="COMMAND", action="append", help="finds the "
+                           "substructure; of several the next where one finds none that is correct; "
+                           "placeholders: {data} {sequence} {element} {wavelength} {output} {folder}; "
+                           "default: the deposited one")
+    deposited.add_argument("--phasing", metavar="COMMAND", help="phases; the same placeholders and "
+                           "{sites}; default: as 'crank2-unet phase' does")
     _add_dask(parser)
 
 
@@ -198,7 +204,7 @@ def _pass_on(options) -> None:
 
 
 _SIMULATED = ("split", "variants", "first_variant", "masks_of", "both_hands", "largest_volume")
-_DEPOSITED = ("d_min_from", "clusters", "keep_out")
+_DEPOSITED = ("d_min_from", "clusters", "keep_out", "substructure", "phasing")
 
 
 def _prepare(options) -> None:
@@ -233,7 +239,9 @@ def _prepare_simulated(folder: Path, out: str, settings: dict) -> None:
 
 def _prepare_deposited(options, shared: dict) -> None:
     from .deposited.collect import from_folder, from_pdb, read_codes, render
+    from .deposited.programs import Programs
 
+    shared["programs"] = Programs(tuple(options.substructure or ()), options.phasing)
     if options.keep_out:
         shared["keep_out"] = read_codes(options.keep_out)
     if options.from_pdb:

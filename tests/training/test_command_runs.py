@@ -10,8 +10,14 @@ import pytest
 
 from crank2_unet.crystal.phases import phi_fom_from_hl
 from crank2_unet.errors import InputError, ProgramError
+from crank2_unet.training.commands import Command
 from crank2_unet.training.evaluation.cases import Case
-from crank2_unet.training.evaluation.command_runs import Command, r_free, read_phases, run_command
+from crank2_unet.training.evaluation.command_runs import (
+    PLACEHOLDERS,
+    r_free,
+    read_phases,
+    run_command,
+)
 from crank2_unet.training.evaluation.validate import Protocol, validate
 
 STAND_IN = Path(__file__).parents[1] / "standins" / "improve.py"
@@ -37,7 +43,7 @@ def command(measured_set, tmp_path_factory):
     ("", "as given", None), ("shift", "as given", [-0.5, 0, 0]), ("invert", "other", None)])
 def test_commands_are_judged_wherever_their_origin_is(measured_set, command, how, hand, shift):
     case = Case.read(measured_set)
-    scores = case.truth.scores(run_command(Command(command(20, how)), case, 0.5, 3))
+    scores = case.truth.scores(run_command(Command(command(20, how), PLACEHOLDERS), case, 0.5, 3))
     assert scores["acentric"]["phase_error"] == pytest.approx(20, abs=0.1)
     assert scores["fom"] == pytest.approx(np.cos(np.deg2rad(20)), abs=1e-3)
     assert (scores["hand"], scores["shift"]) == (hand, shift)
@@ -46,18 +52,18 @@ def test_commands_are_judged_wherever_their_origin_is(measured_set, command, how
 def test_commands_that_fail_are_shown_with_what_they_say(measured_set, command):
     case = Case.read(measured_set)
     with pytest.raises(ProgramError, match="exit status 3.*\n.*not to my taste"):
-        run_command(Command(command(-1)), case, 0.5, 3)
+        run_command(Command(command(-1), PLACEHOLDERS), case, 0.5, 3)
     with pytest.raises(ProgramError, match="no-such-program does not start"):
-        run_command(Command("no-such-program {data}"), case, 0.5, 3)
+        run_command(Command("no-such-program {data}", PLACEHOLDERS), case, 0.5, 3)
     with pytest.raises(ProgramError, match="has left 0 MTZ files"):
-        run_command(Command("true {data}"), case, 0.5, 3)
+        run_command(Command("true {data}", PLACEHOLDERS), case, 0.5, 3)
     with pytest.raises(InputError, match="no {sites} for this data set"):
-        run_command(Command("true {sites}"), case, 0.5, 3)
+        run_command(Command("true {sites}", PLACEHOLDERS), case, 0.5, 3)
 
 
 def test_a_command_that_hands_its_input_on_has_its_phases(measured_set):
     case = Case.read(measured_set)
-    found = run_command(Command("cp {data} {folder}/x.mtz"), case, 0.5, 3)
+    found = run_command(Command("cp {data} {folder}/x.mtz", PLACEHOLDERS), case, 0.5, 3)
     measured = np.isfinite(case.data.f)
     phi, _ = phi_fom_from_hl(case.data.hl, case.data.reflections.allowed_phase)
     assert abs((found.phi - phi + 180) % 360 - 180)[measured].max() < 0.1

@@ -27,6 +27,7 @@ from ..evaluation.metrics import format_table
 from ..parallel import Kept, run_all
 from .archive import KINDS, Archive, Missing, sad_query, sha256
 from .entry import NO_ANOMALOUS, REASONS, UNREADABLE, prepare_entry
+from .programs import CRANK2_UNET, Programs
 from .split import families, validation_families
 
 KEPT_OUT = "kept out, or of the family of one that is"
@@ -96,8 +97,8 @@ def from_folder(folder: str | Path, out: str | Path, clusters: str | Path | None
 
 def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, source: dict,
                 supply: Supply, keep_out: Iterable[str] = (), limit: int | None = None,
-                later_cycles: int = 0, seed: int = 0, workers: int = 1,
-                scheduler: str | None = None) -> dict:
+                later_cycles: int = 0, seed: int = 0, programs: Programs = CRANK2_UNET,
+                workers: int = 1, scheduler: str | None = None) -> dict:
     """Fetch and prepare entries, and write the manifest.
 
     Parameters
@@ -111,6 +112,7 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     limit : number of entries, chosen at random.
     later_cycles, seed : see :func:`.entry.prepare_entry`; ``seed`` also chooses the entries for
         validation.
+    programs : for substructures and phases.
     workers, scheduler : see :func:`~crank2_unet.training.parallel.run_all`.
     """
     keep_out = {code.upper() for code in keep_out}
@@ -124,8 +126,11 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     for code in tqdm(used, desc="files", unit="entry", mininterval=1.0):
         _fetch(out, code, supply)
     splits = {code: SPLITS[int(validation[place[code]])] for code in used}
-    jobs = {code: (str(out.resolve()), code, splits[code], later_cycles, seed) for code in used}
-    kept = Kept(out / "records", {"later_cycles": later_cycles, "seed": seed})
+    jobs = {code: (str(out.resolve()), code, splits[code], later_cycles, seed, programs)
+            for code in used}
+    settings = {"later_cycles": later_cycles, "seed": seed, "substructure": [*programs.substructure],
+                "phasing": programs.phasing}
+    kept = Kept(out / "records", settings)
     found, failures = run_all(_prepare, jobs, workers, scheduler, kept) if jobs else ({}, {})
     entries = []
     for code in chosen:
@@ -134,8 +139,9 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
                         "split": splits[code] if result.get("excluded", "") is None else None,
                         "files": _files(out, code)})
     manifest = {"program": f"crank2-unet {__version__}", "source": source,
-                "seed": seed, "identity": IDENTITY if clusters is not None else None,
-                "counts": _counts(entries), "splits": _splits(entries), "failures": failures,
+                "settings": settings, "identity": IDENTITY if clusters is not None else None,
+                "counts": _counts(entries), "substructures": _substructures(entries),
+                "splits": _splits(entries), "failures": failures,
                 "entries": entries}
     with staged_file(out / "manifest.json") as file:
         write_json(manifest, file)
@@ -214,7 +220,8 @@ def _local(folder: Path, code: str, kind: str, known: dict) -> dict | None:
     return None
 
 
-def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int) -> dict:
+def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int,
+             programs: Programs) -> dict:
     """What became of an entry; its prepared file is written."""
     files = _files(Path(out), code)
     for kind, reason in (("coordinates", UNREADABLE), ("reflections", NO_ANOMALOUS)):
@@ -222,7 +229,8 @@ def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int) -> d
             return {"excluded": reason, "detail": f"there is no file of {kind}"}
     coordinates, reflections = (str(Path(out) / files[kind]["path"]) for kind in KINDS)
     return prepare_entry(code, split, coordinates, reflections,
-                         str(Path(out) / split / f"{code.lower()}_0.npz"), later_cycles, seed)
+                         str(Path(out) / split / f"{code.lower()}_0.npz"), later_cycles, seed,
+                         programs)
 
 
 def _counts(entries: list[dict]) -> dict[str, int]:
@@ -230,6 +238,13 @@ def _counts(entries: list[dict]) -> dict[str, int]:
     found = Counter(entry.get("excluded", "failed") for entry in entries)
     return {"found": len(entries), **{reason: found[reason] for reason in (KEPT_OUT, *REASONS)},
             "failed": found["failed"], "used": found[None]}
+
+
+def _substructures(entries: list[dict]) -> dict[str, int]:
+    """Entries used by where their sites are from."""
+    found = Counter(entry.get("substructure", 0) for entry in entries if entry["split"])
+    return {f"found by command {number}" if number else "deposited": found[number]
+            for number in sorted(found, key=lambda number: (number == 0, number))}
 
 
 def _splits(entries: list[dict]) -> dict[str, dict[str, int]]:
@@ -260,5 +275,8 @@ def render(manifest: dict) -> str:
     counts = format_table(["entries", ""], [list(row) for row in manifest["counts"].items()])
     splits = format_table(["split", "entries", "families"],
                           [[name, *values.values()] for name, values in manifest["splits"].items()])
+    phasing = manifest["settings"]["phasing"] or "crank2-unet"
+    sites = format_table([f"sites (phased by: {phasing})", "entries"],
+                         [list(row) for row in manifest["substructures"].items()])
     failed = [f"{code} failed: {message}" for code, message in manifest["failures"].items()]
-    return "\n".join([counts, "", splits, *failed])
+    return "\n".join([counts, "", sites, "", splits, *failed])

@@ -1,4 +1,4 @@
-"""One entry of the PDB: its Friedel mates phased from its own anomalous scatterers, or why not.
+"""One entry of the PDB: its Friedel mates phased from its anomalous scatterers, or why not.
 
 The exclusions are those of the paper (section 2.1, Table 1), in its order.
 """
@@ -6,7 +6,6 @@ The exclusions are those of the paper (section 2.1, Table 1), in its order.
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,16 +16,24 @@ from ...crystal.grids import empty_grid
 from ...crystal.masks import model_mask
 from ...crystal.model_factors import model_structure_factors
 from ...crystal.observations import AnomalousData, PhasedData
-from ...crystal.phases import angle_degrees, map_correlation, mean_phase_error
+from ...crystal.phases import (
+    angle_degrees,
+    map_correlation,
+    mean_phase_error,
+    phi_fom_from_hl,
+    to_complex,
+)
 from ...crystal.shells import Shells
-from ...crystal.sites import model_of_sites
 from ...errors import InputError
 from ...files.mtz_input import read_anomalous
-from ...sad.phasing import SadResult, phase_sad
+from ...sad.friedel import mean_amplitude
+from ...sad.phasing import phase_sad
 from ...sad.scatterer import Scatterer
 from ...solvent.matthews import Composition
 from ..preparation.prepare import TRUTH_SPACING, later_maps
 from ..preparation.prepared import PreparedMap, encode, write_prepared
+from .programs import CORRECT, Experiment, Programs
+from .substructure import deposited_substructure, laid_on
 
 # reasons of exclusion, in the order in which they are looked for
 NO_ANOMALOUS, OTHER_CELL, NOT_PHASED = ("no anomalous data", "cells of data and model differ",
@@ -37,7 +44,6 @@ _AXES, _ANGLES = 0.03, 3.0  # relative and degrees: by what cells may differ (pa
 _LARGEST_ERROR, _LEAST_CORRELATION = 85.0, 0.1  # degrees; of E values in the lowest shell (paper)
 _FEWEST_PAIRS = 50  # below this many a file has no anomalous data
 _PAIRS = (("pdbx_F_plus", "pdbx_F_minus"), ("pdbx_I_plus", "pdbx_I_minus"))
-_LIGHT = ("H", "D", "C", "N", "O")
 
 
 class Excluded(Exception):
@@ -60,7 +66,7 @@ class DepositedExperiment:
 
 
 def prepare_entry(code: str, split: str, coordinates: str, reflections: str, out: str,
-                  later_cycles: int = 0, seed: int = 0) -> dict:
+                  later_cycles: int, seed: int, programs: Programs) -> dict:
     """Phase an entry and write it as a prepared structure (:mod:`..preparation.prepared`).
 
     Parameters
@@ -70,47 +76,73 @@ def prepare_entry(code: str, split: str, coordinates: str, reflections: str, out
     out : of the prepared file.
     later_cycles, seed : maps after density modification and what chooses them, see
         :func:`..preparation.prepare.prepare`.
+    programs : what finds the substructure and phases, once the deposited one has shown that it can
+        be done.
 
     Returns
     -------
     ``excluded``: reason or None, ``detail``; of an entry that was phased also scatterer, wavelength,
-    d_min, n_sites, n_residues, solvent, phase_error (degrees), e_correlation, map_cc and fom.
+    d_min, n_sites, n_residues, solvent, phase_error (degrees), e_correlation, map_cc and fom, and, if
+    there are programs for substructures, ``substructure``: number, from 1, of the one whose sites
+    these are, 0 = deposited, and ``found``: of each program that ran, the share of the deposited atoms
+    in its substructure.
+
+    Raises
+    ------
+    ProgramError, InputError : a program fails, or writes what cannot be used.
     """
     try:
-        return {"excluded": None, "detail": "",
-                **_prepare(code, split, coordinates, reflections, out, later_cycles, seed)}
+        return {"excluded": None, "detail": "", **_prepare(code, split, coordinates, reflections, out,
+                                                           later_cycles, seed, programs)}
     except Excluded as error:
         return {"excluded": error.reason, "detail": error.detail}
 
 
 def _prepare(code: str, split: str, coordinates: str, reflections: str, out: str,
-             later_cycles: int, seed: int) -> dict:
+             later_cycles: int, seed: int, programs: Programs) -> dict:
     structure, data, wavelength = _read(coordinates, reflections)
-    scatterer, sites = deposited_substructure(structure, wavelength)
-    phased = phase_sad(data, sites, scatterer, complete=False)
+    try:
+        element, sites = deposited_substructure(structure, wavelength)
+    except ValueError as error:
+        raise Excluded(NO_SCATTERER, str(error)) from error
+    scatterer = Scatterer.at_wavelength(element, wavelength)
     f_true = model_structure_factors(structure, data.reflections)
-    found = _agreement(phased, f_true, data)
-    if not found["phase_error"] <= _LARGEST_ERROR:
-        raise Excluded(NOT_PHASED, f"mean phase error {found['phase_error']:.1f} degrees")
-    if not found["e_correlation"] > _LEAST_CORRELATION:
-        raise Excluded(NOT_PHASED, "the E values of the lowest shell correlate "
-                       f"{found['e_correlation']:.2f}")
+    start = _phased(data, phase_sad(data, sites, scatterer, complete=False).hl)
+    found = _agreement(start, f_true)
+    if programs.substructure or programs.phasing:
+        experiment = Experiment(data, element, wavelength, _sequences(structure))
+        sites, how = _substructure(experiment, programs, sites)
+        start = _phased(data, experiment.phase(programs.phasing, sites) if programs.phasing else
+                        phase_sad(data, sites, scatterer, complete=False).hl)
+        found = {**how, **_agreement(start, f_true)}
     n_residues = sum(len(chain.get_polymer()) for chain in structure[0])
     solvent = 1 - (Composition.from_residues(n_residues).volume * len(
         data.reflections.spacegroup.operations()) / structure.cell.volume)
     truth = model_mask(structure, empty_grid(data.reflections.cell, data.reflections.spacegroup,
                                              TRUTH_SPACING))
-    start = PhasedData(data.reflections, phased.f, phased.sigf, phased.hl, phased.coefficients)
     rng = np.random.default_rng((seed, *code.encode()))
-    maps = [PreparedMap(0, phased.coefficients, phased.phi, phased.fom)]
+    maps = [PreparedMap(0, start.coefficients, *_phi_fom(start))]
     maps += later_maps(start, truth, solvent, later_cycles, rng, None)
-    experiment = DepositedExperiment("deposited", scatterer, wavelength, data.reflections.d_min,
-                                     phased.statistics["n_sites"])
-    write_prepared(out, encode(code, split, 0, n_residues, solvent, experiment, start, truth, f_true,
+    settings = DepositedExperiment("deposited", scatterer, wavelength, data.reflections.d_min,
+                                   sites[0].count_atom_sites())
+    write_prepared(out, encode(code, split, 0, n_residues, solvent, settings, start, truth, f_true,
                                maps, None))
-    return {"scatterer": scatterer.element, **{k: v for k, v in asdict(experiment).items()
+    return {"scatterer": scatterer.element, **{k: v for k, v in asdict(settings).items()
                                                if k in ("wavelength", "d_min", "n_sites")},
             "n_residues": n_residues, "solvent": solvent, **found}
+
+
+def _substructure(experiment: Experiment, programs: Programs, deposited: gemmi.Structure,
+                  ) -> tuple[gemmi.Structure, dict]:
+    """The first correct substructure that a program finds, on the deposited one, or that; and which."""
+    shares: list[float] = []
+    for number, command in enumerate(programs.substructure, 1):
+        sites = experiment.find_sites(command)
+        placed, share = laid_on(sites, deposited) if sites else (deposited, 0.0)
+        shares.append(share)
+        if share >= CORRECT:
+            return placed, {"substructure": number, "found": shares}
+    return deposited, {"substructure": 0, "found": shares} if shares else {}
 
 
 def _read(coordinates: str, reflections: str) -> tuple[gemmi.Structure, AnomalousData, float]:
@@ -176,42 +208,51 @@ def _wavelength(block: gemmi.cif.Block) -> float | None:
     return None
 
 
-def deposited_substructure(structure: gemmi.Structure, wavelength: float,
-                           ) -> tuple[Scatterer, gemmi.Structure]:
-    """The element whose anomalous scattering at a wavelength is strongest, and its atoms.
+def _sequences(structure: gemmi.Structure) -> list[str]:
+    """One-letter codes of the chains that differ, as deposited or, if that is not said, as modelled."""
+    found = []
+    for entity in structure.entities:
+        if entity.entity_type == gemmi.EntityType.Polymer:
+            names = [gemmi.Entity.first_mon(name) for name in entity.full_sequence] or [
+                residue.name for chain in structure[0] for residue in chain.get_polymer()
+                if residue.subchain in entity.subchains]
+            # a modified residue has the letter of its parent, in lower case
+            letters = (gemmi.find_tabulated_residue(name).one_letter_code for name in names)
+            found.append("".join(letters).upper().replace(" ", "X"))
+    return sorted({letters for letters in found if letters})
 
-    Strength is the mean square of the anomalous structure factor, the sum of (f'' occupancy)^2.
+
+def _phased(data: AnomalousData, hl: np.ndarray) -> PhasedData:
+    """Mean amplitudes with Hendrickson-Lattman coefficients (n, 4) and the m|F| map."""
+    f, sigf = mean_amplitude(data)
+    phi, fom = phi_fom_from_hl(hl, data.reflections.allowed_phase)
+    return PhasedData(data.reflections, f, sigf, hl, to_complex(fom * np.nan_to_num(f), phi))
+
+
+def _phi_fom(start: PhasedData) -> tuple[np.ndarray, np.ndarray]:
+    return phi_fom_from_hl(start.hl, start.reflections.allowed_phase)
+
+
+def _agreement(start: PhasedData, f_true: np.ndarray) -> dict[str, float]:
+    """How the phases and the amplitudes agree with the model.
 
     Raises
     ------
-    Excluded : the model holds light elements only.
+    Excluded : hardly.
     """
-    strength: dict[str, float] = defaultdict(float)
-    for cra in structure[0].all():
-        name, number = cra.atom.element.name, cra.atom.element.atomic_number
-        if name not in _LIGHT and number:
-            _, f2 = gemmi.cromer_liberman(number, gemmi.hc / wavelength)
-            strength[name] += (f2 * cra.atom.occ) ** 2
-    if not any(strength.values()):
-        raise Excluded(NO_SCATTERER, "only light elements")
-    element = max(strength, key=lambda symbol: strength[symbol])
-    sites = gemmi.Structure()
-    sites.cell, sites.spacegroup_hm = structure.cell, structure.spacegroup_hm
-    sites.add_model(model_of_sites(cra.atom for cra in structure[0].all()
-                                   if cra.atom.element.name == element and cra.atom.occ > 0))
-    sites.setup_cell_images()
-    return Scatterer.at_wavelength(element, wavelength), sites
-
-
-def _agreement(phased: SadResult, f_true: np.ndarray, data: AnomalousData) -> dict[str, float]:
-    """How the phases and the amplitudes agree with the model."""
-    reflections, measured = data.reflections, np.isfinite(phased.f)
+    reflections, measured = start.reflections, np.isfinite(start.f)
+    phi, fom = _phi_fom(start)
+    error = mean_phase_error(phi[measured], angle_degrees(f_true)[measured])
+    if not error <= _LARGEST_ERROR:
+        raise Excluded(NOT_PHASED, f"mean phase error {error:.1f} degrees")
     shells = Shells(reflections, measured)
     scale = np.sqrt(reflections.epsilon)
     e_values = [f / shells.rms(np.where(measured, f, 0.0)) for f in (
-        np.nan_to_num(phased.f) / scale, np.abs(f_true) / scale)]
+        np.nan_to_num(start.f) / scale, np.abs(f_true) / scale)]
     lowest = measured & (reflections.in_bins(shells.count, measured) == 0)
-    return {"phase_error": mean_phase_error(phased.phi[measured], angle_degrees(f_true)[measured]),
-            "e_correlation": float(np.corrcoef(*(e[lowest] for e in e_values))[0, 1]),
-            "map_cc": map_correlation(phased.coefficients, f_true, reflections.multiplicity),
-            "fom": float(phased.fom[measured].mean())}
+    correlation = float(np.corrcoef(*(e[lowest] for e in e_values))[0, 1])
+    if not correlation > _LEAST_CORRELATION:
+        raise Excluded(NOT_PHASED, f"the E values of the lowest shell correlate {correlation:.2f}")
+    return {"phase_error": error, "e_correlation": correlation,
+            "map_cc": map_correlation(start.coefficients, f_true, reflections.multiplicity),
+            "fom": float(fom[measured].mean())}

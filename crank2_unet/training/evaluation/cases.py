@@ -23,6 +23,7 @@ from ...files.coordinates import read_sites
 from ...files.mtz_input import read_anomalous, read_phased
 from ...sad.phasing import Scatterer, phase_sad
 from ...solvent.matthews import Composition, MatthewsOption, matthews_options
+from ..commands import write_data
 from ..preparation.prepared import PreparedStructure
 from .scores import PhaseSet, Truth
 
@@ -123,14 +124,8 @@ class Case:
         r = self.data.reflections
         columns = np.column_stack([self.data.f, self.data.sigf, hl])
         columns[~np.isfinite(self.data.f)] = np.nan
-        mtz = gemmi.Mtz(with_base=True)
-        mtz.spacegroup, mtz.title = r.spacegroup, "crank2-unet model validate"
-        mtz.set_cell_for_all(r.cell)
-        mtz.add_dataset("data")
-        for label, kind in zip(INPUT_LABELS, "FQAAAA"):
-            mtz.add_column(label, kind)
-        mtz.set_data(np.column_stack([r.hkl, columns]).astype(np.float32))
-        mtz.write_to_file(str(path))
+        write_data(path, r, {label: (kind, values) for label, kind, values in zip(
+            INPUT_LABELS, "FQAAAA", columns.T)})
 
 
 def cut_resolution(data: PhasedData, d_min: float) -> PhasedData:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
 
 import numpy as np
 
 from ...crystal.phases import hl_from_phi_fom, phi_fom_from_hl, to_complex
 from ...crystal.reflections import Reflections
-from ...errors import InputError, ProgramError
+from ...errors import ProgramError
 from ...files.columns import (
     HENDRICKSON_LATTMAN,
     MAP_COEFFICIENTS,
@@ -27,6 +22,7 @@ from ...files.columns import (
 )
 from ...files.mtz import MtzFile
 from ...solvent.matthews import MEAN_RESIDUE_MASS
+from ..commands import Command, run_program
 from .cases import INPUT_LABELS, SEQUENCE, SITES, Case
 from .scores import PhaseSet
 
@@ -40,39 +36,7 @@ PLACEHOLDERS = {
     "output": "MTZ file to be written; without it, the only one that is written to {folder}",
     "folder": "empty folder",
 }
-_LOG_LINES = 15  # of a program that failed
 _R_FREE, _FRACTION = re.compile(r"^.*\br[\s_-]?free.*$", re.I | re.M), re.compile(r"\b0?\.\d+")
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command line with placeholders in braces, see ``PLACEHOLDERS``; others are left to the program.
-
-    Raises
-    ------
-    InputError : it has unknown placeholders, or cannot be split into words as a shell does.
-    """
-
-    text: str
-
-    def __post_init__(self):
-        try:
-            names = {name for _, name, _, _ in Formatter().parse(self.text) if name is not None}
-            words = shlex.split(self.text)
-        except ValueError as error:
-            raise InputError(f"The command cannot be read ({error}): {self.text}") from error
-        if unknown := names - set(PLACEHOLDERS) | (set() if words else {""}):
-            raise InputError(f'The command "{self.text}" has the unknown placeholder '
-                             f"{{{sorted(unknown)[0]}}}. There are: "
-                             f"{', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}.")
-
-    def words(self, values: dict[str, str]) -> list[str]:
-        """The words of the command line; a value with spaces stays one word."""
-        try:
-            return [word.format(**values) for word in shlex.split(self.text)]
-        except KeyError as error:
-            raise InputError(f"There is no {{{error.args[0]}}} for this data set, which the command "
-                             f"needs: {self.text}") from error
 
 
 def run_command(command: Command, case: Case, solvent: float, cycles: int | None,
@@ -128,25 +92,6 @@ def _values(case: Case, place: Path, hl: np.ndarray) -> dict[str, str]:
         if case.folder and (case.folder / file).exists():
             values[name] = str(case.folder / file)
     return values
-
-
-def run_program(words: list[str], folder: Path) -> str:
-    """What a program prints, which must end well.
-
-    Raises
-    ------
-    ProgramError : it does not start, or fails.
-    """
-    try:
-        done = subprocess.run(words, cwd=folder, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, errors="replace", stdin=subprocess.DEVNULL,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"})
-    except OSError as error:
-        raise ProgramError(f"{words[0]} does not start ({error.strerror}).") from error
-    if done.returncode:
-        tail = "\n".join(done.stdout.splitlines()[-_LOG_LINES:])
-        raise ProgramError(f"{shlex.join(words)} failed (exit status {done.returncode}):\n{tail}")
-    return done.stdout
 
 
 def r_free(log: str) -> float:

@@ -21,11 +21,12 @@ from ...errors import InputError
 from ...files.output import staged, write_json
 from ...network.model_card import ModelCard
 from ...network.session import SolventNet
+from ..commands import Command
 from ..parallel import Kept, run_all
 from ..preparation.prepare import LARGEST_VOLUME, prepare
 from ..preparation.prepared import PreparedHeader, prepared_files
 from .cases import Case
-from .command_runs import Command, build_model, run_command
+from .command_runs import PLACEHOLDERS, build_model, run_command
 from .mask_runs import DEFAULT_MASKS, MASKS, run_masks, segment_case, segmentation_scores
 from .page import write_page
 
@@ -41,7 +42,7 @@ class Protocol:
     Parameters
     ----------
     masks : names in :data:`~.mask_runs.MASKS`, compared with the first of them.
-    commands : two command lines instead (:class:`~.command_runs.Command`), the second compared with the
+    commands : two command lines instead (:class:`~..commands.Command`), the second compared with the
         first.
     cycles : of density modification; None: until it converges.
     from_sites : see :meth:`~.cases.Case.read`.
@@ -71,7 +72,7 @@ class Protocol:
         if self.cycles is not None and self.cycles < 1:
             raise InputError(f"The number of cycles is {self.cycles}. Give 1 or more.")
         for text in (*self.commands, *([self.building] if self.building else [])):
-            Command(text)
+            Command(text, PLACEHOLDERS)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -237,7 +238,8 @@ def validate_entry(path: str, d_min: float | None, card: str, protocol: Protocol
         phases = {}
         for name, text in zip("ab", protocol.commands):
             with _timed(seconds, name):
-                phases[name] = run_command(Command(text), case, found.solvent.value, protocol.cycles)
+                phases[name] = run_command(Command(text, PLACEHOLDERS), case,
+                                           found.solvent.value, protocol.cycles)
             runs[name] = case.truth.scores(phases[name])
     else:
         made = run_masks(case, found, net, protocol.masks, protocol.cycles, protocol.ncs,
@@ -250,7 +252,7 @@ def validate_entry(path: str, d_min: float | None, card: str, protocol: Protocol
     if protocol.building:
         for name, one in phases.items():
             with _timed(seconds, f"building {name}"):
-                runs[name]["r_free"] = build_model(Command(protocol.building), case, one)
+                runs[name]["r_free"] = build_model(Command(protocol.building, PLACEHOLDERS), case, one)
     r, measured = case.data.reflections, np.isfinite(case.data.f)
     return {"kind": case.kind, "spacegroup": r.spacegroup.xhm(), "d_min": r.d_min,
             "n_measured": int(measured.sum()), "completeness": float(measured.mean()),
