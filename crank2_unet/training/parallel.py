@@ -49,10 +49,16 @@ class Kept:
     settings: dict
 
     def read(self, name: str) -> dict | None:
-        """The result of a job; None without."""
-        path = self.folder / f"{name}.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
-        return found["result"] if found.get("settings") == self.settings else None
+        """The result of a job; None without, or if it cannot be read."""
+        try:
+            found = json.loads((self.folder / f"{name}.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found["result"] if found["settings"] == self.settings else None
+
+    def forget(self, name: str) -> None:
+        """Let a job be done again."""
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
 
     def write(self, name: str, result: dict) -> dict:
         """Keep a result, whole or not at all; returns it as it will be read."""

@@ -16,7 +16,8 @@ class Pdb:
 
     ``files`` by name ("1abc-sf.cif.gz"), ``clusters`` the text of the file of clusters, ``page``
     the most entries of an answer.  ``busy`` requests are refused with 503 at first; of each name
-    in ``cut`` only half is sent the first time.  ``asked`` are the paths of all requests.
+    in ``cut`` only half is sent the first time, of those in ``broken`` always.  ``asked`` are the
+    paths of all requests.
     """
 
     codes: list
@@ -25,6 +26,7 @@ class Pdb:
     page: int = 2
     busy: int = 0
     cut: set = field(default_factory=set)
+    broken: set = field(default_factory=set)
     asked: list = field(default_factory=list)
     queries: list = field(default_factory=list)
 
@@ -75,7 +77,7 @@ def served(pdb: Pdb):
             if name not in pdb.files:
                 return self.answer(404)
             body = gzip.compress(pdb.files[name].encode(), mtime=0)
-            if name in pdb.cut:
+            if name in pdb.cut | pdb.broken:
                 pdb.cut.discard(name)
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))

@@ -1,6 +1,8 @@
 """Entries of a served PDB: found, fetched, phased, left out for the right reason, never twice."""
 
 import json
+import shlex
+import sys
 from dataclasses import replace
 
 import gemmi
@@ -13,10 +15,12 @@ from perfect_experiment import PERFECT
 from crank2_unet.errors import InputError
 from crank2_unet.simulation.experiment import simulate_sad
 from crank2_unet.training.cli import add_commands
-from crank2_unet.training.deposited import entry
+from crank2_unet.training.deposited import collect, entry
 from crank2_unet.training.deposited.archive import sad_query
 from crank2_unet.training.deposited.collect import KEPT_OUT, from_folder, from_pdb, render
+from crank2_unet.training.deposited.programs import Programs
 from crank2_unet.training.deposited.split import families, validation_families
+from crank2_unet.training.deposited.substructure import deposited_substructure
 from crank2_unet.training.preparation.prepared import PreparedStructure
 
 WAVELENGTH = "_diffrn_radiation_wavelength.id 1\n_diffrn_radiation_wavelength.wavelength 0.979\n"
@@ -110,20 +114,106 @@ def test_a_served_pdb_becomes_training_data(files, tmp_path):
     assert pdb.queries[0]["query"] == sad_query() and len(pdb.queries) == 4
 
 
-def test_a_changed_download_is_fetched_again_and_a_kill_loses_nothing(files, tmp_path):
-    pdb = Pdb(["GOOD"], files)
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Lets the n-th call of a function of the collection end the run, as a kill would."""
+    def after(name, calls):
+        inner, left = getattr(collect, name), [calls]
+
+        def counted(*arguments):
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+            return inner(*arguments)
+        monkeypatch.setattr(collect, name, counted)
+    return after
+
+
+@pytest.mark.parametrize("place, calls", [("_clusters", 1), ("downloaded", 1), ("downloaded", 4),
+                                          ("prepare_entry", 1), ("prepare_entry", 2),
+                                          ("_counts", 1)])
+def test_a_run_ended_anywhere_goes_on_and_comes_to_the_same(files, uninterrupted, interrupt, tmp_path,
+                                                            monkeypatch, place, calls):
+    pdb = Pdb(["LITE", "NOPE", "TWIN"], files, "NOPE_1 TWIN_1\n")
     with served(pdb) as archive:
-        from_pdb(tmp_path, archive, workers=0)
-        # as a run killed between download and phasing leaves it, with a file cut by a full disk
-        (tmp_path / "records" / "GOOD.json").unlink()
-        (tmp_path / "files" / "good.cif.gz").write_bytes(b"")
-        asked = len(pdb.asked)
+        interrupt(place, calls)
+        with pytest.raises(KeyboardInterrupt):
+            from_pdb(tmp_path, archive, workers=0)
+        assert not (tmp_path / "manifest.json").exists()
+        monkeypatch.undo()
         manifest = from_pdb(tmp_path, archive, workers=0)
-    assert pdb.asked[asked:] == ["/download/good.cif.gz"] and manifest["counts"]["used"] == 1
+    assert same(manifest) == same(uninterrupted)
+    downloads = [path for path in pdb.asked if "/download/" in path]
+    assert len(downloads) - len(set(downloads)) <= 1  # the one that was under way
+
+
+def same(manifest):
+    """A manifest without its addresses and dates."""
+    entries = [{key: value for key, value in entry.items() if key != "files"}
+               for entry in manifest["entries"]]
+    return {**{key: value for key, value in manifest.items() if key != "source"}, "entries": entries}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(files, tmp_path_factory):
+    """The manifest of a run that was not interrupted."""
+    with served(Pdb(["LITE", "NOPE", "TWIN"], files, "NOPE_1 TWIN_1\n")) as archive:
+        return from_pdb(tmp_path_factory.mktemp("whole"), archive, workers=0)
+
+
+def test_a_changed_download_is_fetched_and_phased_again(files, tmp_path):
+    pdb = Pdb(["TWIN"], files)
+    with served(pdb) as archive:
+        first = from_pdb(tmp_path, archive, workers=0)
+        # as a full disk cuts a file; and a prepared file that was lost
+        (tmp_path / "files" / "twin.cif.gz").write_bytes(b"")
+        (tmp_path / "train" / "twin_0.npz").unlink()
+        asked = len(pdb.asked)
+        again = from_pdb(tmp_path, archive, workers=0)
+    assert pdb.asked[asked:] == ["/download/twin.cif.gz"] and same(again) == same(first)
+    assert (tmp_path / "train" / "twin_0.npz").exists()
+
+
+def test_an_entry_whose_files_do_not_come_stops_no_other(files, tmp_path):
+    pdb = Pdb(["LITE", "TWIN"], files, broken={"lite-sf.cif.gz"})
+    with served(pdb) as archive:
+        manifest = from_pdb(tmp_path, archive, workers=0)
+        assert manifest["counts"]["used"] == manifest["counts"]["failed"] == 1
+        assert "did not come completely in 3 attempts" in manifest["failures"]["LITE"]
+        pdb.broken.clear()
+        assert from_pdb(tmp_path, archive, workers=0)["counts"][entry.NO_SCATTERER] == 1
+        pdb.broken |= {name for name in files if "sf" in name}
+        with pytest.raises(InputError, match="did not come completely"):
+            from_pdb(tmp_path / "other", archive, workers=0)
+
+
+def test_a_full_disk_is_said(files, tmp_path):
+    out = tmp_path / "out"
+    (out / "files").mkdir(parents=True)
+    (out / "files/twin.cif.gz.part").symlink_to("/dev/full")
+    with served(Pdb(["TWIN"], files)) as archive, pytest.raises(InputError, match="Make room"):
+        from_pdb(out, archive, workers=0)
+
+
+def test_prepared_files_move_with_their_split(files, tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for name in ("twin.cif.gz", "twin-sf.cif.gz"):
+        (source / name.replace(".gz", "")).write_text(files[name])
+    (tmp_path / "clusters.txt").write_text("TWIN_1\n")
+    from_folder(source, out, workers=0)
+    assert (out / "train/twin_0.npz").exists()
+    moved, = from_folder(source, out, tmp_path / "clusters.txt", workers=0)["entries"]
+    places = [path.parent.name for path in out.glob("*/twin_0.npz")]
+    assert places == [moved["split"]]
+    from_folder(source, out, workers=0, keep_out=["TWIN"])
+    assert not list(out.glob("*/twin_0.npz"))
+    with pytest.raises(InputError, match="cannot be made"):
+        from_folder(source, tmp_path / "clusters.txt" / "out", workers=0)
 
 
 def test_families_of_what_is_kept_out_are_kept_out(files, tmp_path):
-    pdb = Pdb(CODES, files, "GOOD_1 TWIN_1 9XXX_2\n")
+    pdb = Pdb(["GOOD", "NOPE", "TWIN"], files, "GOOD_1 TWIN_1 9XXX_2\n")
     with served(pdb) as archive:
         manifest = from_pdb(tmp_path, archive, workers=0, keep_out=["9xxx"])
     assert manifest["counts"][KEPT_OUT] == 2 and manifest["counts"]["used"] == 0
@@ -155,6 +245,91 @@ def test_a_folder_of_files_gives_the_same(files, tmp_path):
     assert len({(e["split"], e["family"], e["phase_error"]) for e in used}) == 1
     with pytest.raises(InputError, match="no structure factors"):
         from_folder(tmp_path / "nowhere", out)
+
+
+def program(tmp_path, name, text):
+    """A command line that runs a Python script."""
+    (tmp_path / f"{name}.py").write_text(text)
+    return shlex.join([sys.executable, str(tmp_path / f"{name}.py")])
+
+
+SITES = """import sys, gemmi
+sites = gemmi.read_structure(sys.argv[1])
+turn, wrong = sys.argv[3:]
+for number, cra in enumerate(sites[0].all()):
+    x = sites.cell.fractionalize(cra.atom.pos).tolist()
+    x = [0.5 - c if turn == "other" else c for c in x]
+    if number >= int(wrong):
+        x = [0.13 * (number + 1) % 1, 0.31 * (number + 1) % 1, 0.57 * (number + 1) % 1]
+    cra.atom.pos = sites.cell.orthogonalize(gemmi.Fractional(*x))
+sites.write_pdb(sys.argv[2])
+"""
+PHASES = """import sys, gemmi, numpy as np
+from crank2_unet.files.mtz_input import read_anomalous
+from crank2_unet.sad.phasing import phase_sad
+from crank2_unet.sad.scatterer import Scatterer
+data, sites, element, output = sys.argv[1:]
+_, data, _ = read_anomalous(data)
+given = gemmi.read_structure(sites)
+hl = phase_sad(data, given, Scatterer.at_wavelength(element, data.wavelength), 0).hl
+mtz = gemmi.Mtz(with_base=True)
+mtz.spacegroup = data.reflections.spacegroup
+mtz.set_cell_for_all(data.reflections.cell)
+mtz.add_dataset("phased")
+for label, kind in zip(("F", "SIGF", "HLA", "HLB", "HLC", "HLD"), "FQAAAA"):
+    mtz.add_column(label, kind)
+f = np.nan_to_num(data.f_plus, nan=1.0)
+mtz.set_data(np.column_stack([data.reflections.hkl, f, f / 10, hl]).astype(np.float32))
+mtz.write_to_file(output)
+"""
+
+
+def test_substructures_and_phases_by_other_programs(files, tmp_path):
+    """The first program finds too little, the second the other hand at another origin."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("twin.cif.gz", "twin-sf.cif.gz"):
+        (source / name.replace(".gz", "")).write_text(files[name])
+    own, = from_folder(source, tmp_path / "own", workers=0)["entries"]
+    structure = gemmi.read_structure(str(source / "twin.cif"))
+    _, sites = deposited_substructure(structure, 0.979)
+    sites.write_pdb(str(tmp_path / "truth.pdb"))
+    finder = program(tmp_path, "find", SITES) + f" {tmp_path / 'truth.pdb'} {{output}} "
+    phaser = program(tmp_path, "phase", PHASES) + " {data} {sites} {element} {output}"
+    nothing = "test -s {data} -a -s {sequence}"
+    programs = Programs((nothing, finder + "given 2", finder + "other 6", finder + "given 9"), phaser)
+    manifest = from_folder(source, tmp_path / "out", workers=0, programs=programs)
+    found, = manifest["entries"]
+    assert found["substructure"] == 3 and found["found"] == pytest.approx([0, 2 / 9, 6 / 9], abs=0.12)
+    assert own["phase_error"] < found["phase_error"] < 85  # three of nine sites are wrong
+    assert manifest["substructures"] == {"found by command 3": 1}
+    assert "find.py" in manifest["settings"]["substructure"][1] and "phase.py" in render(manifest)
+    # those that find nothing leave the deposited one; phased by the same code it gives about the same
+    again, = from_folder(source, tmp_path / "out", workers=0,
+                         programs=Programs((nothing,), phaser))["entries"]
+    assert (again["substructure"], again["found"]) == (0, [0.0])
+    assert again["phase_error"] == pytest.approx(own["phase_error"], abs=5)
+
+
+def test_programs_that_fail(files, tmp_path):
+    for name in ("twin.cif.gz", "twin-sf.cif.gz"):
+        (tmp_path / name.replace(".gz", "")).write_text(files[name])
+    for programs, message in ((Programs(("no-such-program",)), "no-such-program does not start"),
+                              (Programs((), "true {data}"), "has not written {output}")):
+        with pytest.raises(InputError, match=message):
+            from_folder(tmp_path, tmp_path / "out", workers=0, programs=programs)
+    for how in ({"substructure": ("x {sites}",)}, {"phasing": "x {cycles}"}):
+        with pytest.raises(InputError, match="unknown placeholder"):
+            Programs(**how)
+
+
+def test_the_sequence_for_programs_knows_modified_residues():
+    structure = toy("aaaa")
+    for residue in structure[0][0]:
+        residue.name = "MSE" if residue.name == "MET" else residue.name
+    structure.add_model(structure[0].clone())
+    structure.setup_entities()
+    assert entry._sequences(structure) == ["AAAM" * 9]
 
 
 def test_families_are_connected_clusters():

@@ -111,7 +111,7 @@ class Archive:
         Raises
         ------
         Missing : the entry has no such file.
-        InputError : the server does not answer, or the file stays incomplete.
+        InputError : the server does not answer, or the file stays incomplete or cannot be written.
         """
         url = f"{self.files_url}/{KINDS[kind].format(code.lower())}"
         part = path.with_name(f"{path.name}.part")
@@ -124,8 +124,12 @@ class Archive:
                         file.write(chunk)
                 _check_complete(part)
                 break
-            except (HTTPError, OSError, EOFError, zlib.error) as error:
+            except (HTTPError, gzip.BadGzipFile, EOFError, zlib.error) as error:
                 failure = error
+            except OSError as error:
+                part.unlink(missing_ok=True)
+                raise InputError(f"{path} cannot be written ({error.strerror}). Make room, or choose "
+                                 "another folder with -o.") from error
         else:
             part.unlink(missing_ok=True)
             raise InputError(f"{url} did not come completely in {self.attempts} attempts: {failure}.")

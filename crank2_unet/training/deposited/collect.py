@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
-from datetime import datetime, timezone
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 from tqdm import tqdm
@@ -25,16 +22,15 @@ from ...errors import InputError
 from ...files.output import staged_file, write_json
 from ..evaluation.metrics import format_table
 from ..parallel import Kept, run_all
-from .archive import KINDS, Archive, Missing, sad_query, sha256
+from .archive import KINDS, Archive, sad_query
 from .entry import NO_ANOMALOUS, REASONS, UNREADABLE, prepare_entry
 from .programs import CRANK2_UNET, Programs
 from .split import families, validation_families
+from .supply import Supply, downloaded, fetch_all, local, now, recorded
 
 KEPT_OUT = "kept out, or of the family of one that is"
 IDENTITY = 30  # per cent, of the clusters of sequences
 SPLITS = ("train", "validation")
-# of a code, a kind of file and what an earlier run recorded: what is recorded of that file
-Supply = Callable[[str, str, dict], Optional[dict]]
 
 
 def from_pdb(out: str | Path, archive: Archive | None = None, d_min: float | None = None,
@@ -64,7 +60,7 @@ def from_pdb(out: str | Path, archive: Archive | None = None, d_min: float | Non
         raise InputError("The search of the PDB found no entry.")
     clusters = _clusters(out / "clusters.txt", archive, set(search["codes"]))
     return prepare_all(out, search["codes"], clusters, search,
-                       partial(_downloaded, out, archive), **more)
+                       partial(downloaded, out, archive), **more)
 
 
 def from_folder(folder: str | Path, out: str | Path, clusters: str | Path | None = None,
@@ -92,7 +88,7 @@ def from_folder(folder: str | Path, out: str | Path, clusters: str | Path | None
         raise InputError(f"{clusters} cannot be read: {error}.") from error
     _make(out)
     return prepare_all(out, codes, _in_clusters(text, set(codes)) if clusters else None,
-                       {"folder": str(folder)}, partial(_local, folder), **more)
+                       {"folder": str(folder)}, partial(local, folder), **more)
 
 
 def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, source: dict,
@@ -122,22 +118,26 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     barred = set(family[np.isin(every, sorted(keep_out))])
     place = {code: i for i, code in enumerate(every)}
     chosen = [codes[i] for i in sorted(np.random.default_rng(seed).permutation(len(codes))[:limit])]
-    used = [code for code in chosen if family[place[code]] not in barred]
-    for code in tqdm(used, desc="files", unit="entry", mininterval=1.0):
-        _fetch(out, code, supply)
-    splits = {code: SPLITS[int(validation[place[code]])] for code in used}
-    jobs = {code: (str(out.resolve()), code, splits[code], later_cycles, seed, programs)
-            for code in used}
+    splits = {code: None if family[i] in barred else SPLITS[int(validation[i])]
+              for i, code in enumerate(every)}
+    used = [code for code in chosen if splits[code]]
     settings = {"later_cycles": later_cycles, "seed": seed, "substructure": [*programs.substructure],
                 "phasing": programs.phasing}
     kept = Kept(out / "records", settings)
-    found, failures = run_all(_prepare, jobs, workers, scheduler, kept) if jobs else ({}, {})
+    failures: dict[str, str] = {}
+    for code in fetch_all(out, used, supply, failures):
+        kept.forget(code)
+    _sweep(out, splits, kept)
+    jobs = {code: (str(out.resolve()), code, splits[code], later_cycles, seed, programs)
+            for code in used if code not in failures}
+    found, failed = run_all(_prepare, jobs, workers, scheduler, kept) if jobs else ({}, {})
+    failures.update(failed)
     entries = []
     for code in chosen:
-        result = found.get(code, {} if code in used else {"excluded": KEPT_OUT, "detail": ""})
+        result = found.get(code, {} if splits[code] else {"excluded": KEPT_OUT, "detail": ""})
         entries.append({"code": code, "family": int(family[place[code]]), **result,
                         "split": splits[code] if result.get("excluded", "") is None else None,
-                        "files": _files(out, code)})
+                        "files": recorded(out, code)})
     manifest = {"program": f"crank2-unet {__version__}", "source": source,
                 "settings": settings, "identity": IDENTITY if clusters is not None else None,
                 "counts": _counts(entries), "substructures": _substructures(entries),
@@ -148,9 +148,28 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     return manifest
 
 
+def _sweep(out: Path, splits: dict[str, str | None], kept: Kept) -> None:
+    """Remove prepared files that are of another split now, and results whose prepared file is gone."""
+    there = set()
+    for split in SPLITS:
+        for path in (out / split).glob("*_0.npz"):
+            code = path.name.partition("_")[0].upper()
+            if splits.get(code, split) == split:
+                there.add(code)
+            else:
+                path.unlink()
+    for code in set(splits) - there:
+        if (kept.read(code) or {}).get("excluded", "") is None:
+            kept.forget(code)
+
+
 def _make(out: Path) -> None:
-    for name in ("files", *SPLITS):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    try:
+        for name in ("files", *SPLITS):
+            (out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be made ({error.strerror}). Choose another folder "
+                         "with -o.") from error
 
 
 def _search(path: Path, archive: Archive, query: dict) -> dict:
@@ -162,7 +181,7 @@ def _search(path: Path, archive: Archive, query: dict) -> dict:
         raise InputError(f"{path} is of another search. Choose another folder with -o, or remove it to "
                          "search anew.")
     codes = list(tqdm(archive.find(query), desc="search", unit="entry", mininterval=1.0))
-    answer = {"url": archive.search_url, "date": _now(), "query": query, "codes": codes}
+    answer = {"url": archive.search_url, "date": now(), "query": query, "codes": codes}
     with staged_file(path) as file:
         write_json(answer, file)
     return answer
@@ -184,46 +203,10 @@ def _in_clusters(text: str, codes: set[str]) -> list[list[str]]:
     return [members for members in every if codes.intersection(members)]
 
 
-def _files(out: Path, code: str) -> dict:
-    """Path, checksum and origin of the files of an entry by kind; None of one that does not exist."""
-    path = out / "files" / f"{code}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _fetch(out: Path, code: str, supply: Supply) -> None:
-    """Make sure that the files of an entry are there and unchanged, and their origin recorded."""
-    known = _files(out, code)
-    files = {kind: supply(code, kind, known) for kind in KINDS}
-    if files != known:
-        with staged_file(out / "files" / f"{code}.json") as file:
-            write_json(files, file)
-
-
-def _downloaded(out: Path, archive: Archive, code: str, kind: str, known: dict) -> dict | None:
-    """A file from the archive, of now or of an earlier run."""
-    path, found = out / "files" / KINDS[kind].format(code.lower()), known.get(kind)
-    if kind in known and (not found or path.exists() and sha256(path) == found["sha256"]):
-        return found
-    try:
-        return {"path": f"files/{path.name}", "date": _now(), **asdict(archive.fetch(code, kind, path))}
-    except Missing:
-        return None
-
-
-def _local(folder: Path, code: str, kind: str, known: dict) -> dict | None:
-    """A file of a folder, compressed or not, its code in small or capital letters."""
-    for written in (code.lower(), code):
-        name = KINDS[kind].format(written)
-        for path in (folder / name, folder / name.removesuffix(".gz")):
-            if path.is_file():
-                return {"path": str(path), "sha256": sha256(path), "size": path.stat().st_size}
-    return None
-
-
 def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int,
              programs: Programs) -> dict:
     """What became of an entry; its prepared file is written."""
-    files = _files(Path(out), code)
+    files = recorded(Path(out), code)
     for kind, reason in (("coordinates", UNREADABLE), ("reflections", NO_ANOMALOUS)):
         if not files[kind]:
             return {"excluded": reason, "detail": f"there is no file of {kind}"}
@@ -264,10 +247,6 @@ def read_codes(path: str | Path) -> list[str]:
         return Path(path).read_text().replace(",", " ").split()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def render(manifest: dict) -> str:
