@@ -2,8 +2,8 @@
 # The anomalous substructure by Crank2, for "crank2-unet model prepare": Crank2's default run, and a longer one where that
 # finds no correct substructure, are
 #
-#   --substructure "sh examples/crank2/substructure.sh {data} {sequence} {element} {output} {folder}"
-#   --substructure "sh examples/crank2/substructure.sh {data} {sequence} {element} {output} {folder} num_trials::10000"
+#   --substructure "sh '$PWD/examples/crank2/substructure.sh' {data} {sequence} {element} {output} {folder}"
+#   --substructure "sh '$PWD/examples/crank2/substructure.sh' {data} {sequence} {element} {output} {folder} num_trials::10000"
 #
 #   substructure.sh DATA SEQUENCE ELEMENT OUTPUT FOLDER [KEYWORD...]
 #
@@ -37,5 +37,5 @@ eval "$CRANK2_COMMAND --keyin substructure.inp --dirout job --xyzout sites.pdb -
 status=$?
 cat log
 # to find nothing is an answer, not a failure
-grep -q "no substructure solution could be found\|failed to obtain any solutions\|Detection failed" log && exit 0
+grep -q "Unsuccessful: " log && exit 0
 [ $status = 0 ] && cp sites.pdb "$output"

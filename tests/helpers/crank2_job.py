@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from crank2_unet.parrot.program import find_parrot
 REPOSITORY = Path(__file__).parents[2]
 STANDINS = REPOSITORY / "tests" / "standins" / "crank2"
 COMMAND = [sys.executable, "-m", "crank2.crank2"]
-PROGRAMS = ("bp3", "cad", "cfft", "crossec", "gcx", "mapro", "mtzMADmod", "multicomb", "pdbcur",
-            "refmac5", "sftools")
+PROGRAMS = ("afro", "bp3", "cad", "cfft", "crossec", "gcx", "mapro", "mtzMADmod", "multicomb",
+            "pdbcur", "prasa", "refmac5", "sftools")
 
 
 def crank2_folder() -> Path:
@@ -65,13 +66,17 @@ class Crank2:
                               status=status, **environment)
         return Job(output, folder)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which programs find Crank2 and the stand-ins."""
+        modules = os.pathsep.join([str(crank2_folder().parent), str(STANDINS / "modules")])
+        return {"PATH": os.pathsep.join([str(self.bin), "/usr/bin", "/bin"]), "PYTHONPATH": modules,
+                "CRANK2": str(self.work / "env"), "CRANK2_COMMAND": shlex.join(COMMAND)}
+
     def command(self, command: list[str], status: int = 0, **environment: str) -> str:
         """Output of a program that finds Crank2 and the stand-ins, and must end with ``status``."""
-        path = os.pathsep.join([str(self.bin), "/usr/bin", "/bin"])
-        modules = os.pathsep.join([str(crank2_folder().parent), str(STANDINS / "modules")])
         run = subprocess.run(
-            command, env={**os.environ, "PATH": path, "PYTHONPATH": modules,
-                          "CRANK2": str(self.work / "env"), **environment},
+            command, env={**os.environ, **self.environment, **environment},
             cwd=self.work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         assert run.returncode == status, run.stdout
         return run.stdout
