@@ -7,6 +7,7 @@ of the records alone, so that they can be made anew from ``validation.json``.
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -136,7 +137,7 @@ def write(report: dict, out: str | Path) -> None:
 
 
 def read(paths: Sequence[str | Path]) -> dict:
-    """One report of those in several files, which must be of the same protocol.
+    """One report of those in several files, compressed or not, which must be of the same protocol.
 
     Raises
     ------
@@ -145,10 +146,12 @@ def read(paths: Sequence[str | Path]) -> dict:
     report: dict = {}
     for path in paths:
         try:
-            found = json.loads(Path(path).read_text())
+            opened = gzip.open if Path(path).suffix == ".gz" else open
+            with opened(path, "rt") as file:
+                found = json.load(file)
             same = not report or all(found[key] == report[key] for key in ("schema", "pairs"))
             same = same and found["schema"] == SCHEMA
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is no report of 'crank2-unet model validate' "
                              f"({error}).") from error
         if not same:
