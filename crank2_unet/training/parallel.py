@@ -8,12 +8,13 @@ stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,21 @@ class Kept:
     folder : made if need be; on a file system that all workers see.
     settings : what a result depends on beside the job's name, as JSON holds it; a result that was made
         with others does not count.
+    made_from : the same of single jobs, by name, such as checksums of their files (:func:`sha256`).
     """
 
     folder: Path
     settings: dict
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+
+    def only(self, name: str) -> Kept:
+        """What concerns one job, to be sent to a worker."""
+        mine = {name: self.made_from[name]} if name in self.made_from else {}
+        return replace(self, made_from=mine)
+
+    def _settings(self, name: str) -> dict:
+        more = {"made_from": self.made_from[name]} if name in self.made_from else {}
+        return {**self.settings, **more}
 
     def read(self, name: str) -> dict | None:
         """The result of a job; None without, or if it cannot be read."""
@@ -54,7 +66,7 @@ class Kept:
             found = json.loads((self.folder / f"{name}.json").read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return found["result"] if found["settings"] == self.settings else None
+        return found["result"] if found["settings"] == self._settings(name) else None
 
     def forget(self, name: str) -> None:
         """Let a job be done again."""
@@ -65,8 +77,16 @@ class Kept:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.json"
         with staged_file(path) as stage:
-            write_json({"settings": self.settings, "result": result}, stage)
+            write_json({"settings": self._settings(name), "result": result}, stage)
         return json.loads(path.read_text())["result"]
+
+
+def sha256(*paths: str | Path) -> str:
+    """Checksum of the contents of files, one after the other."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(Path(path).read_bytes())
+    return total.hexdigest()
 
 
 def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1, scheduler: str | None = None,
@@ -94,7 +114,8 @@ def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1, schedu
     results = {name: found for name in jobs if kept and (found := kept.read(name)) is not None}
     missing = {name: arguments for name, arguments in jobs.items() if name not in results}
     if kept:
-        missing = {name: (kept, name, function, *arguments) for name, arguments in missing.items()}
+        missing = {name: (kept.only(name), name, function, *arguments)
+                   for name, arguments in missing.items()}
         function = _keeping
     if results:
         _log.info("%d of %d crystals were done before", len(results), len(jobs))

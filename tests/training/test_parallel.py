@@ -36,6 +36,12 @@ def test_results_are_kept_while_settings_stay(tmp_path):
     run_all(square, squares(tmp_path, 1), 0, kept=Kept(tmp_path / "records", {"cycles": 20}))
     assert len(begun(tmp_path, 0)) == 2
     assert json.loads((tmp_path / "records/n0.json").read_text())["settings"] == {"cycles": 20}
+    # results of other data count no more, nor does what cannot be read; the others stay
+    run_all(square, squares(tmp_path, 2), 0,
+            kept=Kept(tmp_path / "records", {"cycles": 10}, {"n1": "checksum"}))
+    (tmp_path / "records/n2.json").write_text("{")
+    run_all(square, squares(tmp_path, 4), 0, kept=kept)
+    assert [len(begun(tmp_path, i)) for i in range(4)] == [3, 3, 2, 1]
 
 
 def test_failures_are_tried_again(tmp_path):

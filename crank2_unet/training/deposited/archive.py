@@ -8,7 +8,6 @@ kept for good.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import time
 import zlib
@@ -24,6 +23,7 @@ from urllib3.util import Retry
 
 from ... import __version__
 from ...errors import InputError
+from ..parallel import sha256
 
 SEARCH = "https://search.rcsb.org/rcsbsearch/v2/query"
 FILES = "https://files.rcsb.org/download"
@@ -177,11 +177,6 @@ class Archive:
             raise InputError(f"{url} answers {answer.status_code} {answer.reason}: "
                              f"{answer.text[:80]!r}.")
         return answer
-
-
-def sha256(path: str | Path) -> str:
-    """Checksum of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _check_complete(path: Path) -> None:

@@ -123,13 +123,13 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     used = [code for code in chosen if splits[code]]
     settings = {"later_cycles": later_cycles, "seed": seed, "substructure": [*programs.substructure],
                 "phasing": programs.phasing}
-    kept = Kept(out / "records", settings)
-    failures: dict[str, str] = {}
-    for code in fetch_all(out, used, supply, failures):
-        kept.forget(code)
+    files, failures = fetch_all(out, used, supply)
+    kept = Kept(out / "records", settings, {
+        code: [splits[code], *(file and file["sha256"] for file in those.values())]
+        for code, those in files.items()})
     _sweep(out, splits, kept)
     jobs = {code: (str(out.resolve()), code, splits[code], later_cycles, seed, programs)
-            for code in used if code not in failures}
+            for code in files}
     found, failed = run_all(_prepare, jobs, workers, scheduler, kept) if jobs else ({}, {})
     failures.update(failed)
     entries = []
@@ -137,7 +137,7 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
         result = found.get(code, {} if splits[code] else {"excluded": KEPT_OUT, "detail": ""})
         entries.append({"code": code, "family": int(family[place[code]]), **result,
                         "split": splits[code] if result.get("excluded", "") is None else None,
-                        "files": recorded(out, code)})
+                        "files": files.get(code, {})})
     manifest = {"program": f"crank2-unet {__version__}", "source": source,
                 "settings": settings, "identity": IDENTITY if clusters is not None else None,
                 "counts": _counts(entries), "substructures": _substructures(entries),

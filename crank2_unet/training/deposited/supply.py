@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ...files.output import staged_file, write_json
-from .archive import KINDS, Archive, Missing, sha256
+from ..parallel import sha256
+from .archive import KINDS, Archive, Missing
 
 # of a code, a kind of file and what is recorded of the entry's files: what is to be recorded of that
 # file ("path", in the output folder or absolute, and "sha256"), None if there is none
@@ -27,26 +28,22 @@ def recorded(out: Path, code: str) -> dict:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def fetch_all(out: Path, codes: list[str], supply: Supply, failures: dict[str, str]) -> Iterator[str]:
+def fetch_all(out: Path, codes: list[str], supply: Supply) -> tuple[dict[str, dict], dict[str, str]]:
     """Make sure that the files of entries are there and unchanged, and their origin recorded.
 
-    Parameters
-    ----------
-    failures : gets a message for each entry whose files do not come.
-
-    Yields
-    ------
-    Codes of entries whose files are others than in an earlier run.
+    Returns
+    -------
+    What is recorded of each entry (:func:`recorded`), and a message for each whose files do not come.
 
     Raises
     ------
     InputError : the files of several entries in a row do not come.
     """
-    row = 0
+    found, failures, row = {}, {}, 0
     for code in tqdm(codes, desc="files", unit="entry", mininterval=1.0):
         known = recorded(out, code)
         try:
-            files = {kind: supply(code, kind, known) for kind in KINDS}
+            found[code] = {kind: supply(code, kind, known) for kind in KINDS}
         except InputError as error:
             failures[code] = str(error)
             row += 1
@@ -54,11 +51,10 @@ def fetch_all(out: Path, codes: list[str], supply: Supply, failures: dict[str, s
                 raise
             continue
         row = 0
-        if files != known:
+        if found[code] != known:
             with staged_file(out / "files" / f"{code}.json") as file:
-                write_json(files, file)
-            if known:
-                yield code
+                write_json(found[code], file)
+    return found, failures
 
 
 def downloaded(out: Path, archive: Archive, code: str, kind: str, known: dict) -> dict | None:

@@ -23,7 +23,7 @@ from ...files.output import staged, write_json
 from ...network.model_card import ModelCard
 from ...network.session import SolventNet
 from ..commands import Command
-from ..parallel import Kept, run_all
+from ..parallel import Kept, run_all, sha256
 from ..preparation.prepare import LARGEST_VOLUME, prepare
 from ..preparation.prepared import PreparedHeader, prepared_files
 from .cases import Case
@@ -89,7 +89,7 @@ def validate(sources: Sequence[str], card: str | Path | None, out: str | Path,
              errors: tuple[float, float] | None = None, largest_volume: float = np.inf,
              workers: int = 1, scheduler: str | None = None) -> dict:
     """Run and compare; the record of each data set is kept in ``out/entries``, so that a run that was
-    interrupted, or one with a larger ``limit``, goes on where it was.
+    interrupted, or one with a larger ``limit``, goes on where it was; not of data that have changed.
 
     Parameters
     ----------
@@ -120,8 +120,10 @@ def validate(sources: Sequence[str], card: str | Path | None, out: str | Path,
     settings = {**asdict(protocol), "model": model.sha256, "version": __version__}
     jobs = {name: (str(path), d_min, str(model.path.resolve()), protocol)
             for name, (path, d_min) in entries.items()}
+    made_from = {name: sha256(*sorted(file for file in (path, *path.glob("*")) if file.is_file()))
+                 for name, (path, _) in entries.items()}
     records, failures = run_all(validate_entry, jobs, workers, scheduler,
-                                Kept(out / "entries", json.loads(json.dumps(settings))))
+                                Kept(out / "entries", json.loads(json.dumps(settings)), made_from))
     report = {"schema": SCHEMA, "settings": settings, "pairs": protocol.pairs,
               "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
               "entries": records, "failures": failures}
