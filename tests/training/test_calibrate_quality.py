@@ -7,7 +7,9 @@ import pytest
 from crystals import crystal, random_coefficients
 from prepared import toy_card, write_prepared
 
+from crank2_unet.cli.main import main
 from crank2_unet.errors import InputError, ModelError
+from crank2_unet.files.output import write_json
 from crank2_unet.network.model_card import ModelCard
 from crank2_unet.training.calibration.map_quality import (
     HAND_FEATURES,
@@ -15,7 +17,6 @@ from crank2_unet.training.calibration.map_quality import (
     evaluate_quality,
     fit,
     random_phases,
-    render,
     summarise,
 )
 
@@ -71,7 +72,7 @@ def test_random_phases_keep_amplitudes_and_symmetry():
     assert np.abs((off + 90) % 180 - 90).max() < 1e-6
 
 
-def test_card_gets_its_entry(tmp_path):
+def test_card_gets_its_entry(tmp_path, capsys):
     files = [write_prepared(tmp_path, f"a{letter}aa", (0.3 + 0.2 * i,), both_hands=True)
              for i, letter in enumerate("bcdefghijkl")]
     card = toy_card(tmp_path, files[:2], 3.0, 2.0)
@@ -84,9 +85,11 @@ def test_card_gets_its_entry(tmp_path):
     model = ModelCard.read(card).quality
     assert set(model.hand.weights) == set(HAND_FEATURES) and model.hand.intercept == 0
     write_prepared(tmp_path, "zzzz")  # one hand only
-    again = evaluate_quality(tmp_path, card, tmp_path / "out", workers=0)
-    assert again["hands"] == report["hands"] and again["n"] == 11
-    assert "one hand only" in again["failures"]["zzzz_0"]
-    assert json.loads((tmp_path / "out/quality.json").read_text())["n"] == 11
-    text = render(again)
+    assert main(["model", "evaluate-quality", str(tmp_path), "--model", str(card), "-o",
+                 str(tmp_path / "out"), "--workers", "0"]) == 0
+    again = json.loads((tmp_path / "out/quality.json").read_text())
+    write_json(report, tmp_path / "calibration.json")
+    assert again["hands"] == json.loads((tmp_path / "calibration.json").read_text())["hands"]
+    assert again["n"] == 11 and "one hand only" in again["failures"]["zzzz_0"]
+    text = capsys.readouterr().out
     assert "random phases" in text and "zzzz_0 failed" in text

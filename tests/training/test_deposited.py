@@ -1,8 +1,10 @@
 """Entries of a served PDB: found, fetched, phased, left out for the right reason, never twice."""
 
 import json
+import re
 import shlex
 import sys
+from pathlib import Path
 
 import gemmi
 import numpy as np
@@ -11,6 +13,7 @@ from entries import WAVELENGTH, as_cif, measured, selenium
 from pdb_server import Pdb, served
 from peptide import toy
 
+from crank2_unet.cli.main import main
 from crank2_unet.errors import InputError
 from crank2_unet.training.cli import add_commands
 from crank2_unet.training.deposited import collect, entry
@@ -123,6 +126,25 @@ def uninterrupted(files, tmp_path_factory):
     """The manifest of a run that was not interrupted."""
     with served(Pdb(["LITE", "NOPE", "TWIN"], files, "NOPE_1 TWIN_1\n")) as archive:
         return from_pdb(tmp_path_factory.mktemp("whole"), archive, workers=0)
+
+
+def test_the_commands_of_the_page(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("files").mkdir()
+    for name, text in files.items():
+        if name.startswith(("lite", "twin")):
+            Path("files", name.removesuffix(".gz")).write_text(text)
+    Path("clusters-by-entity-30.txt").write_text("LITE_1 TWIN_1\n")
+    page = (Path(__file__).parents[2] / "docs/pdb.md").read_text()
+    commands = re.findall(r"^crank2-unet (model prepare .*-o pdb.*)$", page, re.M)
+    assert len(commands) == 2
+    with served(Pdb(["LITE", "TWIN"], files)) as archive:
+        monkeypatch.setattr(collect, "Archive", lambda: archive)
+        for line in commands:
+            assert main([*line.split(), "--workers", "0"]) == 0
+            told = capsys.readouterr().out
+            assert re.search(r"^no anomalous scatterer in the model +1$", told, re.M)
+            assert re.search(r"^used +1$", told, re.M) and "phased by: crank2-unet" in told
 
 
 def test_a_changed_download_is_fetched_and_phased_again(files, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from prepared import SOLVENT, toy_card, write_prepared
 
+from crank2_unet.cli.main import main
 from crank2_unet.crystal.grids import like
 from crank2_unet.errors import InputError
 from crank2_unet.network.model_card import ModelCard
@@ -61,10 +62,10 @@ def test_map_is_scored_against_the_truth(folder):
 
 
 def test_evaluation_reports_all_maps_and_fills_the_card(folder, tmp_path):
-    report = evaluate_masks(folder, folder / "solvent.json", tmp_path, radii=(3.0, 6.0),
-                            fill_card=True, workers=1)
+    assert main(["model", "evaluate", str(folder), "--model", str(folder / "solvent.json"), "-o",
+                 str(tmp_path), "--fill-card", "--workers", "0"]) == 0
+    report = json.loads((tmp_path / "evaluation.json").read_text())
     assert (report["n_maps"], report["n_structures"]) == (6, 3) and not report["failures"]
-    assert json.loads((tmp_path / "evaluation.json").read_text())["n_maps"] == 6
     assert (tmp_path / "evaluation.png").stat().st_size > 1000
     assert ModelCard.read(folder / "solvent.json").name == "toy"
     metrics = json.loads((folder / "solvent.json").read_text())["metrics"]
