@@ -238,10 +238,12 @@ def _prepare_simulated(folder: Path, out: str, settings: dict) -> None:
 
 
 def _prepare_deposited(options, shared: dict) -> None:
+    from .commands import from_anywhere
     from .deposited.collect import from_folder, from_pdb, read_codes, render
     from .deposited.programs import Programs
 
-    shared["programs"] = Programs(tuple(options.substructure or ()), options.phasing)
+    shared["programs"] = Programs(tuple(map(from_anywhere, options.substructure or ())),
+                                  options.phasing and from_anywhere(options.phasing))
     if options.keep_out:
         shared["keep_out"] = read_codes(options.keep_out)
     if options.from_pdb:
@@ -294,21 +296,26 @@ def _evaluate_quality(options) -> None:
 
 
 def _validate(options) -> None:
+    from .commands import from_anywhere
     from .evaluation.page import render
     from .evaluation.validate import Protocol, read, validate, write
 
     if bool(options.from_json) == bool(options.sources):
         raise InputError("Give either data sets or --from-json.")
     if options.from_json:
+        _refuse(options, ("masks", "a", "b", "cycles", "parrot", "building", "limit", "errors"),
+                "data sets, not with --from-json")
         report = read(options.from_json)
         write(report, options.output)
     else:
+        if options.a or options.b:
+            _refuse(options, ("masks", "parrot"), "masks, not with --a and --b")
         masks = {"masks": tuple(options.masks.split(","))} if options.masks else {}
         protocol = Protocol(
-            **masks, commands=tuple(filter(None, (options.a, options.b))),
+            **masks, commands=tuple(map(from_anywhere, filter(None, (options.a, options.b)))),
             cycles=options.cycles,
             from_sites=options.from_sites, ncs=options.ncs, parrot=options.parrot,
-            building=options.building)
+            building=options.building and from_anywhere(options.building))
         report = validate(options.sources, options.model, options.output, protocol, options.split,
                           options.limit, options.errors, options.largest_volume, options.workers,
                           options.scheduler)

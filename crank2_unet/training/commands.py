@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from ..crystal.reflections import Reflections
 from ..errors import InputError, ProgramError
 
 _LOG_LINES = 15  # of a program that failed
+_PLAIN = re.compile(r"[\w{}@%+=:,./-]+")  # nothing in it that a shell would split or replace
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,20 @@ class Command:
         except KeyError as error:
             raise InputError(f"There is no {{{error.args[0]}}} for this data set, which the command "
                              f"needs: {self.text}") from error
+
+
+def from_anywhere(text: str) -> str:
+    """A command line whose files are named from the present folder, for programs that run in another.
+
+    The first word is a file if it has a slash, as for a shell; what cannot be split stays as it is.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return text
+    whole = [str(Path(word).resolve()) if Path(word).is_file() and (number or os.sep in word) else word
+             for number, word in enumerate(words)]
+    return " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in whole)
 
 
 def run_program(words: list[str], folder: Path) -> str:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A model built by Crank2 into phases that are there, and its R-free, for "crank2-unet model validate":
 #
-#   crank2-unet model validate SAD --building "sh '$PWD/examples/crank2/build.sh' {data} {sequence} {folder}" -o out
+#   crank2-unet model validate SAD --building "sh examples/crank2/build.sh {data} {sequence} {folder}" -o out
 #
 #   build.sh DATA SEQUENCE FOLDER
 #

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SAD phases by REFMAC5 in Crank2 from sites that are there, for "crank2-unet model prepare":
 #
-#   --phasing "sh '$PWD/examples/crank2/phase.sh' {data} {sites} {sequence} {element} {output} {folder}"
+#   --phasing "sh examples/crank2/phase.sh {data} {sites} {sequence} {element} {output} {folder}"
 #
 #   phase.sh DATA SITES SEQUENCE ELEMENT OUTPUT FOLDER
 #

@@ -2,8 +2,8 @@
 # The anomalous substructure by Crank2, for "crank2-unet model prepare": Crank2's default run, and a longer one where that
 # finds no correct substructure, are
 #
-#   --substructure "sh '$PWD/examples/crank2/substructure.sh' {data} {sequence} {element} {output} {folder}"
-#   --substructure "sh '$PWD/examples/crank2/substructure.sh' {data} {sequence} {element} {output} {folder} num_trials::10000"
+#   --substructure "sh examples/crank2/substructure.sh {data} {sequence} {element} {output} {folder}"
+#   --substructure "sh examples/crank2/substructure.sh {data} {sequence} {element} {output} {folder} num_trials::10000"
 #
 #   substructure.sh DATA SEQUENCE ELEMENT OUTPUT FOLDER [KEYWORD...]
 #

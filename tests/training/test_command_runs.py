@@ -10,7 +10,7 @@ import pytest
 
 from crank2_unet.crystal.phases import phi_fom_from_hl
 from crank2_unet.errors import InputError, ProgramError
-from crank2_unet.training.commands import Command
+from crank2_unet.training.commands import Command, from_anywhere
 from crank2_unet.training.evaluation.cases import Case
 from crank2_unet.training.evaluation.command_runs import (
     PLACEHOLDERS,
@@ -59,6 +59,16 @@ def test_commands_that_fail_are_shown_with_what_they_say(measured_set, command):
         run_command(Command("true {data}", PLACEHOLDERS), case, 0.5, 3)
     with pytest.raises(InputError, match="no {sites} for this data set"):
         run_command(Command("true {sites}", PLACEHOLDERS), case, 0.5, 3)
+
+
+def test_files_of_a_command_are_found_from_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "a b").mkdir()
+    for name in ("build.sh", "sh", "a b/x.sh"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert from_anywhere("sh build.sh {data} x::1") == f"sh {tmp_path}/build.sh {{data}} x::1"
+    assert from_anywhere("./sh 'a b/x.sh' 'c d'") == f"{tmp_path}/sh '{tmp_path}/a b/x.sh' 'c d'"
+    assert from_anywhere("x 'y") == "x 'y"
 
 
 def test_a_command_that_hands_its_input_on_has_its_phases(measured_set):

@@ -155,6 +155,15 @@ def test_protocols_that_cannot_be(how, message):
         Protocol(**how)
 
 
+@pytest.mark.parametrize("how, message", [
+    (["--from-json", "x.json", "--cycles", "3"], "--cycles goes with data sets"),
+    (["data", "--a", "x", "--b", "y", "--masks", "network"], "--masks goes with masks"),
+    ([], "Give either data sets or --from-json")])
+def test_options_that_would_do_nothing_are_refused(how, message, tmp_path, capsys):
+    assert main(["model", "validate", *how, "-o", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_reports_pages_and_kept_records(measured_set, toy_net, tmp_path):
     prepared = tmp_path / "prepared"
     prepared.mkdir()
