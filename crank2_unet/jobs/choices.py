@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 
 from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..files.coordinates import read_sites
 from ..modification.engine import EmbeddedEngine, Engine
 from ..modification.ncs import Operator
-from ..modification.ncs_search import SITES_RADIUS
 from ..network.session import SolventNet
 from ..parrot.engine import ParrotEngine
 from ..solvent.matthews import Composition
@@ -84,17 +82,14 @@ class EngineChoice:
     def find(self, choice: NetworkChoice, reflections: Reflections) -> Engine:
         sites = read_sites(self.ncs_sites, reflections) if self.ncs_sites else None
         operators = tuple(Operator.parse(text) for text in self.ncs_operators)
+        embedded = EmbeddedEngine(sites, operators)
         about_parrot = bool(self.parrot or self.options)
         if self.engine == "embedded" and about_parrot:
             raise InputError("--parrot and --parrot-options are of no use with --engine embedded. "
                              "Leave them out, or give --engine parrot.")
         if self.engine == "parrot" or about_parrot:
-            options = self.options
-            if self.ncs_sites:
-                options += f" -ncs-mask-filter-radius {SITES_RADIUS} -pdbin-ha {quote(self.ncs_sites)}"
-            options += "".join(f" -ncs-operator {operator}" for operator in operators)
-            return ParrotEngine.find(self.parrot, options, tuple(choice.options()))
-        return EmbeddedEngine(sites, operators)
+            return ParrotEngine.find(self.parrot, self.options, tuple(choice.options()), embedded)
+        return embedded
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class Sharpening:
 
     @property
     def isotropic(self) -> Sharpening:
-        """Without anisotropy."""
-        return Sharpening(self.reflections, np.trace(self.u) / 3 * np.eye(3))
+        """What is left of it if amplitudes are brought to the direction in which they are strongest."""
+        return Sharpening(self.reflections, np.linalg.eigvalsh(self.u)[0] * np.eye(3))
 
     @cached_property
     def fall_off(self) -> np.ndarray:

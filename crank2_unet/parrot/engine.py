@@ -12,16 +12,20 @@ unpatched  any of ours               a run for each cycle, each with a carrier (
 Runs of one cycle equal one run of many: Parrot goes back to the experimental phases in every cycle,
 so that its state is the map and the operators of non-crystallographic symmetry, and both are handed
 on.  All that goes in stays in one MTZ file, so that each command can be repeated.
+
+Parrot believes the phases that it is given as far as they claim, in every cycle, and looks for NCS
+in the map as phased.  So some cycles of the embedded engine go ahead, which tell how far the phases can
+be trusted and which operators hold: Parrot gets the Hendrickson-Lattman coefficients times that trust,
+and the operators.
 """
 
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
@@ -34,15 +38,17 @@ from ..crystal.masks import cut_at_fraction
 from ..crystal.observations import PhasedData
 from ..crystal.phases import angle_degrees, mean_phase_error, phi_fom_from_hl
 from ..crystal.reflections import Reflections
-from ..errors import InputError, ProgramError
+from ..errors import ProgramError
 from ..files.maps import write_map
-from ..modification.engine import Modified
+from ..modification.engine import EmbeddedEngine, Modified
+from ..modification.ncs_search import SITES_RADIUS
 from ..modification.region_weights import FixedWeights, RegionWeights, VarianceWeights
 from ..modification.sharpening import Sharpening
 from ..modification.shell_statistics import shell_statistics
 from .carrier import CARRIER_FILTER_RADIUS, carrier_coefficients
 from .log import RunLog, parrot_version
 from .mask_server import ANISOTROPY_OPTION, CLIENT_COMMAND, mask_writer, serving
+from .options import checked_options, ncs_options, with_operators
 from .program import find_parrot, parrot_places, parrot_usage
 from .runs import FO, HL, INPUT, LOG, OUTPUT, SCRIPT, Runs, pair, read_output, write_input
 
@@ -50,46 +56,8 @@ _log = logging.getLogger(__name__)
 
 _MAP, _MASK = "parrot_map.ccp4", "parrot_mask.ccp4"
 _CYCLES = 10  # unless asked for others; Parrot does not tell when to stop
+_AHEAD = 5  # cycles of the embedded engine, after which its trust in the phases hardly changes
 _FINEST = 1.0  # Angstrom; Parrot leaves out all data beyond
-# options that the user may add: what their value is
-_OPTIONS = {
-    "-pdbin-ha": "file", "-pdbin-mr": "file", "-ncs-operator": "text",
-    "-ncs-mask-filter-radius": "text", "-ncs-asu-fraction": "text",
-    "-mtzin-ref": "file", "-pdbin-ref": "file", "-colin-ref-fo": "text", "-colin-ref-hl": "text",
-    "-solvent-flatten": None, "-histogram-match": None, "-ncs-average": None,
-    "-rice-probability": None, ANISOTROPY_OPTION: None,
-}
-# options that only the first of several runs gets: later ones get the operators that it prints
-_NCS_SOURCES = ("-pdbin-ha", "-pdbin-mr", "-ncs-operator")
-
-
-def checked_options(text: str) -> list[str]:
-    """Options for Parrot in one string, as a shell would split it; names of files made absolute.
-
-    Raises
-    ------
-    InputError : an option that is not known or that this package sets itself, or a missing file.
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise InputError(f"The options for Parrot cannot be read ({error}): {text}") from error
-    options, rest = [], iter(words)
-    for word in rest:
-        if word not in _OPTIONS:
-            raise InputError(f"{word} cannot be passed on to Parrot. These can: "
-                             f"{', '.join(_OPTIONS)}.")
-        options.append(word)
-        if _OPTIONS[word] is None:
-            continue
-        value = next(rest, None)
-        if value is None:
-            raise InputError(f"Parrot's option {word} needs a value.")
-        # Parrot goes on without a file that it cannot read
-        if _OPTIONS[word] == "file" and not Path(value).is_file():
-            raise InputError(f"{value}, given to Parrot as {word}, is not a file.")
-        options.append(str(Path(value).resolve()) if _OPTIONS[word] == "file" else value)
-    return options
 
 
 @dataclass(frozen=True)
@@ -102,6 +70,7 @@ class ParrotEngine:
     patched : it reads masks (option -mskin).
     options : further ones from the user.
     server_options : of the mask server, for the script that repeats the job.
+    ahead : the embedded engine, with what it is to know of NCS.
     """
 
     path: Path
@@ -109,19 +78,20 @@ class ParrotEngine:
     patched: bool
     options: tuple = ()
     server_options: tuple = ()
+    ahead: EmbeddedEngine = EmbeddedEngine()
 
     name = "parrot"
 
     @classmethod
     def find(cls, explicit: str | None = None, options: str = "", server_options: tuple = (),
-             ) -> ParrotEngine:
+             ahead: EmbeddedEngine = EmbeddedEngine()) -> ParrotEngine:
         """Find Parrot and what it can do.
 
         Parameters
         ----------
         explicit : path or name of the program; see :func:`~crank2_unet.parrot.program.find_parrot`.
-        options : see :func:`checked_options`.
-        server_options : see the class.
+        options : see :func:`~.options.checked_options`.
+        server_options, ahead : see the class.
 
         Raises
         ------
@@ -135,7 +105,7 @@ class ParrotEngine:
                 f"Parrot is not found; looked for: {', '.join(parrot_places(explicit))}. Set up CCP4 "
                 "or name the program with --parrot. --engine embedded works without it.")
         usage = parrot_usage(path)
-        return cls(path, parrot_version(usage), "-mskin" in usage, extra, server_options)
+        return cls(path, parrot_version(usage), "-mskin" in usage, extra, server_options, ahead)
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,
@@ -146,7 +116,12 @@ class ParrotEngine:
         ------
         ProgramError : Parrot failed; what it was given and its log are in ``folder``.
         """
-        job = _Job(self, data, solvent_content, cycles or _CYCLES, Runs(folder, self.path), progress)
+        found = self.ahead.modify(data, weights, solvent_content, _AHEAD, folder).how
+        trusted = replace(data, hl=found["phases"]["trust"] * data.hl)
+        operators = [one["operator"] for one in found.get("ncs", ()) if one["volume"]]
+        job = _Job(self, trusted, solvent_content, cycles or _CYCLES, Runs(folder, self.path), progress,
+                   (*self._radius, *self.options, *ncs_options(operators)),
+                   {name: found[name] for name in ("phases", "ncs") if name in found})
         if isinstance(weights, VarianceWeights):
             return job.with_its_own_masks()
         if not self.patched:
@@ -158,10 +133,22 @@ class ParrotEngine:
             return job.with_mask_file(weights.mask)
         return job.with_mask_command(weights)
 
+    @property
+    def _radius(self) -> tuple[str, ...]:
+        """Option for the radius of the local correlation by which sites are judged."""
+        return () if self.ahead.ncs_sites is None else ("-ncs-mask-filter-radius", f"{SITES_RADIUS:g}")
+
 
 @dataclass(frozen=True)
 class _Job:
-    """Density modification of one crystal; arguments as of :meth:`ParrotEngine.modify`."""
+    """Density modification of one crystal; arguments as of :meth:`ParrotEngine.modify`.
+
+    Parameters
+    ----------
+    data : with the phases as far as they are trusted.
+    options : of Parrot, beside those that every run gets.
+    how : what the embedded engine has found, for the result.
+    """
 
     engine: ParrotEngine
     data: PhasedData
@@ -169,6 +156,8 @@ class _Job:
     cycles: int
     runs: Runs
     progress: Callable[[int], None] | None
+    options: tuple[str, ...]
+    how: dict
 
     def with_its_own_masks(self) -> Modified:
         log, seconds = self._run_all_cycles([])
@@ -198,7 +187,7 @@ class _Job:
         server = [sys.executable, "-m", "crank2_unet", "mask-server", INPUT, "--colin-fo", FO,
                   "--colin-hl", HL, "--colin-fc", pair("FC", 1), "--solvent-content",
                   f"{self.solvent_content:.4f}", *self.engine.server_options, "--"]
-        with serving(mask_writer(self.data, remembered, self.engine.options)) as variables:
+        with serving(mask_writer(self.data, remembered, [ANISOTROPY_OPTION])) as variables:
             self.runs.environment.update(variables)
             log, seconds = self._run_all_cycles(
                 ["-mskin", _MASK, "-mskin-value", "soft", "-mask-map", _MAP,
@@ -210,7 +199,7 @@ class _Job:
     def with_carriers(self, region_weights: RegionWeights) -> Modified:
         """A run for each cycle, in which the local deviation of a carrier gives the mask."""
         r, measured = self.data.reflections, np.isfinite(self.data.f)
-        options, limit = list(self.engine.options), max(r.d_min, _FINEST)
+        options, limit = list(self.options), max(r.d_min, _FINEST)
         coefficients, phi = self.data.coefficients, angle_degrees(self.data.coefficients)
         columns, table = {}, []
         sharpening = Sharpening.of(self.data)
@@ -221,17 +210,14 @@ class _Job:
                 weights = region_weights.mask
             else:
                 known = np.where(self.data.known, coefficients, 0)
-                # the map that comes from Parrot lacks anisotropy if it was told so
-                even = cycle > 1 and ANISOTROPY_OPTION in self.engine.options
-                seen = (sharpening.isotropic if even else sharpening).sharpen(known)
-                weights = region_weights(seen, cycle)
+                weights = region_weights(sharpening.sharpen(known), cycle)
             label = pair("FMSK", 1 if isinstance(region_weights, FixedWeights) else cycle)
             command = [*self._command(cycle, 1), "-colin-fmsk", f"/*/*/[{label}]",
                        "-solvent-mask-filter-radius", f"{CARRIER_FILTER_RADIUS:g}", *options]
             log = self._run_with_carrier(command, columns, label, weights, limit)
             limit = max(limit, log.cut_at or 0)
             hl, coefficients = read_output(self.runs.folder / OUTPUT, self.data)
-            options = _with_operators(options, log.operators)
+            options = with_operators(options, log.operators)
             before, (phi, _) = phi, phi_fom_from_hl(hl, r.allowed_phase)
             change = mean_phase_error(phi[measured], before[measured])
             table.append(_statistics(cycle, log.cycles[0], weights, time.perf_counter() - started,
@@ -258,7 +244,8 @@ class _Job:
         return [str(self.engine.path), "-mtzin", INPUT, "-mtzout", OUTPUT,
                 "-colin-fo", f"/*/*/[{FO}]", "-colin-hl", f"/*/*/[{HL}]",
                 "-colin-fc", f"/*/*/[{pair('FC', cycle)}]",
-                "-solvent-content", f"{self.solvent_content:.4f}", "-cycles", str(cycles)]
+                "-solvent-content", f"{self.solvent_content:.4f}", ANISOTROPY_OPTION,
+                "-cycles", str(cycles)]
 
     def _run_all_cycles(self, mask_options: list[str], server: Sequence[str] = (),
                         ) -> tuple[RunLog, list[float]]:
@@ -270,7 +257,7 @@ class _Job:
             if self.progress and cycle > 1:
                 self.progress(cycle - 1)
         write_input(self.runs.folder / INPUT, self.data, {pair("FC", 1): self.data.coefficients})
-        log = self.runs.run([*self._command(1, self.cycles), *mask_options, *self.engine.options],
+        log = self.runs.run([*self._command(1, self.cycles), *mask_options, *self.options],
                             begins, server)
         if self.progress:
             self.progress(self.cycles)
@@ -288,19 +275,8 @@ class _Job:
         how = {"path": str(self.engine.path), "version": self.engine.version,
                "patched": self.engine.patched, "masks": way, "ncs_operators": log.operators}
         return Modified(coefficients, fom, hl, weights, table,
-                        {"parrot": how, "shells": shell_statistics(self.data, phi, fom)},
+                        {**self.how, "parrot": how, "shells": shell_statistics(self.data, phi, fom)},
                         {"parrot_log": LOG, "parrot_script": SCRIPT, "parrot_input": INPUT})
-
-
-def _with_operators(options: list[str], operators: list[str]) -> list[str]:
-    """Options with operators of non-crystallographic symmetry instead of what they came from."""
-    rest, kept = iter(options), []
-    for option in rest:
-        if option in _NCS_SOURCES:
-            next(rest)
-        else:
-            kept.append(option)
-    return kept + [word for operator in operators for word in ("-ncs-operator", operator)]
 
 
 def _carrier(mask: gemmi.FloatGrid, reflections: Reflections, limit: float) -> np.ndarray:

@@ -23,11 +23,15 @@ from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_comp
 from crank2_unet.errors import InputError, ProgramError
 from crank2_unet.files.maps import read_map, write_map
 from crank2_unet.files.mtz_input import read_phased
+from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.region_weights import fixed_weights, variance_weights
-from crank2_unet.parrot.engine import ParrotEngine, checked_options
+from crank2_unet.parrot.engine import ParrotEngine
+from crank2_unet.parrot.mask_server import ANISOTROPY_OPTION
+from crank2_unet.parrot.options import checked_options
 from crank2_unet.parrot.runs import pair, read_output, write_input
 from crank2_unet.pipeline import sharpened_map
 
+AHEAD = 5  # cycles of the embedded engine, which ask for masks, too
 LEFT = {"parrot.log", "parrot.sh", "parrot_input.mtz"}
 
 
@@ -68,6 +72,8 @@ def commands(folder):
     """The commands in the log, each as option -> value."""
     lines = [shlex.split(line[2:]) for line in (folder / "parrot.log").read_text().splitlines()
              if line.startswith("$ ")]
+    assert all(words.count(ANISOTROPY_OPTION) == 1 for words in lines)
+    lines = [[word for word in words if word != ANISOTROPY_OPTION] for words in lines]
     return [dict(zip(words[1::2], words[2::2])) for words in lines]
 
 
@@ -110,12 +116,12 @@ def test_chained_runs_start_from_the_experiment_and_from_the_last_map(case, stan
     assert mtz.nreflections == len(data.reflections)  # a row for every unique reflection
     assert np.isnan(mtz.column_with_label("F").array).sum() == np.isnan(data.f).sum() > 0
     # the stand-in doubles what it is given; chained to itself it would do so three times
-    assert np.allclose(result.hl, 2 * data.hl, rtol=1e-5)
+    assert np.allclose(result.hl, 2 * result.how["phases"]["trust"] * data.hl, rtol=1e-5)
     # a mask is found without the reflections that were filled in, which the next run does get
     known = [np.where(data.known, read_phased(tmp_path / "o" / "parrot_input.mtz",
                                               colin_fc=pair("FC", n)).data.coefficients, 0)
              for n in (1, 2, 3)]
-    for density, coefficients in zip(seen, known):
+    for density, coefficients in zip(seen[AHEAD:], known):
         expected = sharpened_map(replace(data, coefficients=coefficients)).density
         assert np.abs(density.array - expected.array).max() < 1e-3 * expected.array.std()
     filled = read_phased(tmp_path / "o" / "parrot_input.mtz", colin_fc=pair("FC", 3)).data
@@ -134,7 +140,7 @@ def test_patched_parrot_asks_for_a_mask_in_every_cycle(case, stand_in, tmp_path)
     engine = ParrotEngine.find(str(stand_in(patched=True)))
     asked = modify(engine, case, masks, 3, tmp_path / "1")
     read = modify(engine, case, mask, 3, tmp_path / "2")
-    assert cycles == [1, 2, 3] and len(commands(tmp_path / "1")) == 1
+    assert cycles[AHEAD:] == [1, 2, 3] and len(commands(tmp_path / "1")) == 1
     assert alike(asked, read, case) > 0.999
     assert asked.how["parrot"]["masks"] == "mask command"
     assert {file.name for file in (tmp_path / "1").iterdir()} == LEFT
@@ -166,6 +172,38 @@ def test_ncs_operators_are_handed_on(case, stand_in, tmp_path):
     assert result.how["parrot"]["ncs_operators"] == [OPERATOR]
 
 
+def test_parrot_gets_the_phases_as_far_as_they_are_trusted(case, stand_in, tmp_path, caplog):
+    """Those that claim three times what they know are noticed, and those that do not are left."""
+    data, truth, mask = case
+    trust = {}
+    for claimed in (1.0, 3.0):
+        result = modify(ParrotEngine.find(str(stand_in(True))),
+                        (replace(data, hl=claimed * data.hl), truth, mask), mask, 1, tmp_path / "o")
+        trust[claimed] = result.how["phases"]["trust"]
+        given = read_phased(tmp_path / "o" / "parrot_input.mtz", colin_hl="HLA,HLB,HLC,HLD").data.hl
+        assert np.allclose(given, trust[claimed] * claimed * data.hl, rtol=1e-4)
+        assert ("The phases claim" in caplog.text) == (claimed == 3.0)
+    assert trust[1.0] > 0.75 and trust[3.0] < 0.5
+
+
+def test_operators_that_hold_go_to_parrot(case, stand_in, tmp_path):
+    operators = [{"operator": OPERATOR, "volume": volume, "correlation": 0.5} for volume in (0.3, 0.0)]
+    found = EmbeddedEngine().modify(case[0], fixed_weights(case[2]), 0.5, 1, tmp_path)
+
+    class Ahead:
+        ncs_sites = gemmi.Structure()
+
+        def modify(self, *_):
+            return replace(found, how={**found.how, "ncs": operators})
+    engine = ParrotEngine.find(str(stand_in(True)), "-ncs-asu-fraction 0.2", ahead=Ahead())
+    result = modify(engine, case, case[2], 1, tmp_path / "o")
+    log = (tmp_path / "o" / "parrot.log").read_text()
+    assert log.splitlines()[0].count("-ncs-operator " + OPERATOR) == 1
+    run, = commands(tmp_path / "o")
+    assert (run["-ncs-mask-filter-radius"], run["-ncs-asu-fraction"]) == ("9", "0.2")
+    assert result.how["ncs"] == operators
+
+
 def test_reference_that_ends_early(case, stand_in, tmp_path, monkeypatch, caplog):
     """Carriers keep to what Parrot uses, and the rest of the data keeps its phases."""
     data, truth, mask = case
@@ -194,8 +232,8 @@ def test_options_are_split_and_files_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a b.pdb").write_text("")
     assert checked_options("") == []
-    assert checked_options("-pdbin-ha 'a b.pdb' -anisotropy-correction -ncs-operator -1,2,3") == [
-        "-pdbin-ha", str(tmp_path / "a b.pdb"), "-anisotropy-correction", "-ncs-operator", "-1,2,3"]
+    assert checked_options("-pdbin-ha 'a b.pdb' -ncs-average -ncs-operator -1,2,3") == [
+        "-pdbin-ha", str(tmp_path / "a b.pdb"), "-ncs-average", "-ncs-operator", "-1,2,3"]
 
 
 def dm(inputs, *options):
@@ -282,8 +320,13 @@ def test_failing_parrot_leaves_what_a_person_needs(inputs, stand_in, fault, monk
 
 
 def test_mask_that_cannot_be_made_stops_parrot(case, stand_in, tmp_path):
+    asked = []
+
     def masks(density, cycle):
-        raise InputError("no mask today")
+        asked.append(cycle)
+        if len(asked) > AHEAD:
+            raise InputError("no mask today")
+        return case[2]
     with pytest.raises(ProgramError, match="no mask today"):
         modify(ParrotEngine.find(str(stand_in(True))), case, masks, 2, tmp_path / "o")
 
