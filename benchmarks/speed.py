@@ -1,11 +1,13 @@
 """CPU seconds and memory of ``segment`` and of a cycle of ``dm``, stage by stage.
 
-    python benchmarks/speed.py FOLDER [SET ...] [--columns F,SIGF HLA,HLB,HLC,HLD] [--parrot S ...]
+    python benchmarks/speed.py FOLDER [SET ...] [--columns F,SIGF HLA,HLB,HLC,HLD] [--parrot PROGRAM]
 
 FOLDER holds a folder for each data set with data.mtz and sequence.fasta.  One thread, a process for
 each set.  "window" is what the network's windows hold for each point of the asymmetric unit, "paper"
 how many times the work would be in windows of 48^3 points over the whole cell, which overlap by half;
-"peak" is the speed of the network over that of a product of large float32 matrices.
+"peak" is the speed of the network over that of a product of large float32 matrices.  A cycle of the
+Parrot that is named, which needs CLIBD with its reference structure, and its memory are measured in the
+same run.
 """
 
 from __future__ import annotations
@@ -106,6 +108,22 @@ def measure(folder: Path, columns: list[str]) -> str:
             f"{whole / plan.size:6.1f} {share:6.2f}  {net.device.provider}")
 
 
+def measure_parrot(program: str, folder: Path, columns: list[str]) -> tuple[float, float]:
+    """CPU seconds of a cycle of Parrot, without its start, and its largest memory in MB."""
+    seconds = {}
+    with tempfile.TemporaryDirectory() as out:
+        for cycles in (1, 4):
+            process = subprocess.Popen(
+                [program, "-mtzin", folder / "data.mtz", "-mtzout", Path(out) / "out.mtz", "-colin-fo",
+                 columns[0], "-colin-hl", columns[1], "-seqin", folder / "sequence.fasta",
+                 "-cycles", str(cycles)], stdout=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            if status:
+                raise SystemExit(f"{program} failed with {folder.name}.")
+            seconds[cycles] = used.ru_utime + used.ru_stime
+    return (seconds[4] - seconds[1]) / 3, used.ru_maxrss / 1024
+
+
 def _draw(found, out: Path) -> None:
     """The pictures of a report, which take nearly all of its time."""
     from crank2_unet.report.figures import Layer
@@ -121,22 +139,24 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SET")
     parser.add_argument("--columns", nargs=2, metavar=("F,SIGF", "A,B,C,D"),
                         default=["F,SIGF", "HLA_SAD,HLB_SAD,HLC_SAD,HLD_SAD"])
-    parser.add_argument("--parrot", nargs="*", type=float, default=[], metavar="S",
-                        help="seconds of a cycle of Parrot, for each set")
+    parser.add_argument("--parrot", metavar="PROGRAM", help="compare a cycle with one of this cparrot")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(measure(options.folder / options.sets[0], options.columns))
         return
     print(f"{'CPU s, peak MB':20s} {' '.join(f'{name:>11s}' for name in STAGES)}  window  paper   peak")
-    for number, name in enumerate(options.sets):
+    for name in options.sets:
         command = [sys.executable, __file__, str(options.folder), name, "--one", "--columns",
                    *options.columns]
         done = subprocess.run(command, capture_output=True, text=True)
         row = done.stdout.strip() or f"{name}: {done.stderr.strip().splitlines()[-1]}"
-        if number < len(options.parrot) and done.returncode == 0:
-            cycle = float(row.split()[1 + 2 * STAGES.index("cycle")])
-            row += f"  {cycle / options.parrot[number]:.2f} of Parrot's cycle"
+        if options.parrot and done.returncode == 0:
+            cycle, memory = map(float, row.split()[1 + 2 * STAGES.index("cycle"):][:2])
+            by_parrot, its_memory = measure_parrot(options.parrot, options.folder / name,
+                                                   options.columns)
+            row += (f"  {cycle / by_parrot:.2f} of Parrot's {by_parrot:.2f} s, "
+                    f"{memory / its_memory:.1f} of its {its_memory:.0f} MB")
         print(row, flush=True)
 
 
