@@ -118,8 +118,8 @@ def _add_modification(parser) -> None:
                        help="use this cparrot; default for --engine parrot: what the environment "
                             "variable CRANK2_UNET_PARROT names, then PATH, then $CCP4/bin")
     group.add_argument("--parrot-options", default="", metavar="'OPTIONS'",
-                       help="use Parrot with further options, for instance for NCS: "
-                            "--parrot-options='-pdbin-ha sites.pdb'")
+                       help="use Parrot with further options, for instance "
+                            "--parrot-options='-ncs-asu-fraction 0.2'")
 
 
 def _add_mask_server(commands) -> None:

@@ -11,7 +11,6 @@ from ..files.maps import read_mask, write_map
 from ..files.mtz_input import Input, read_phased
 from ..files.mtz_output import write_phased
 from ..files.output import staged, write_json
-from ..modification.cycles import MOST_CYCLES
 from ..modification.region_weights import check_convention
 from ..network.session import SolventNet
 from ..network.verdict import judge_result
@@ -37,8 +36,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     ----------
     mask : "unet", "variance" (local variance, the classical mask; Parrot's own if that is the
         engine) or a CCP4 map with 1 = solvent, which is used in every cycle.
-    cycles : of density modification, 1 or more; None: until they gain nothing, at most
-        :data:`~crank2_unet.modification.cycles.MOST_CYCLES`.
+    cycles : of density modification, 1 or more; None: as many as the engine finds worth their time.
     mask_one_is : what 1 stands for in the mask file, "solvent" or "protein"; None: solvent, unless the
         density says otherwise, which is an error.
     free : column of flags whose reflections are kept out, see :func:`~.free_flags.set_aside`.
@@ -52,7 +50,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     """
     if cycles is not None and cycles < 1:
         raise InputError(f"The number of cycles is {cycles}. Give 1 or more.")
-    clock, most = Clock(), cycles or MOST_CYCLES
+    clock = Clock()
     with Warnings() as warnings, staged(
             folder, "dm", [mtzin, mask, content.sequence, choice.model, engine.ncs_sites],
             _OUTPUTS.values()) as stage:
@@ -63,6 +61,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                 given, kept_out = set_aside(given, free)
             engine = engine.with_sites_of(mtzin)
             program = engine.find(choice, given.data.reflections)
+            most = cycles or program.most_cycles
             net = choice.load() if mask in ("unet", "variance") else None
             if net:
                 composition = content.composition()

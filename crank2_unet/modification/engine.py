@@ -15,7 +15,7 @@ import numpy as np
 
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl
-from .cycles import modify_density
+from .cycles import MOST_CYCLES, modify_density
 from .ncs import NcsAverager, Operator
 from .ncs_search import SITES_RADIUS, operators_from_sites, with_inverses
 from .region_weights import RegionWeights
@@ -49,9 +49,11 @@ class Modified:
 
 
 class Engine(Protocol):
-    """A program that modifies density; ``name`` is its name on the command line."""
+    """A program that modifies density; ``name`` is its name on the command line, ``most_cycles`` the
+    number of cycles that it does at most if it is not told another."""
 
     name: str
+    most_cycles: int
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,
@@ -66,7 +68,7 @@ class Engine(Protocol):
             may.
         solvent_content : fraction of the cell.
         cycles : number of cycles, at least 1; None: as many as the engine finds worth their time, of
-            at most :data:`~.cycles.MOST_CYCLES`.
+            at most ``most_cycles``.
         folder : for files that the engine needs or leaves.
         progress : called with the number of each cycle that is done.
         """
@@ -85,7 +87,7 @@ class EmbeddedEngine:
 
     ncs_sites: gemmi.Structure | None = None
     ncs_operators: tuple[Operator, ...] = ()
-    name = "embedded"
+    name, most_cycles = "embedded", MOST_CYCLES
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,

@@ -55,7 +55,6 @@ from .runs import FO, HL, INPUT, LOG, OUTPUT, SCRIPT, Runs, pair, read_output, w
 _log = logging.getLogger(__name__)
 
 _MAP, _MASK = "parrot_map.ccp4", "parrot_mask.ccp4"
-_CYCLES = 10  # unless asked for others; Parrot does not tell when to stop
 _AHEAD = 5  # cycles of the embedded engine, after which its trust in the phases hardly changes
 _FINEST = 1.0  # Angstrom; Parrot leaves out all data beyond
 
@@ -80,7 +79,7 @@ class ParrotEngine:
     server_options: tuple = ()
     ahead: EmbeddedEngine = EmbeddedEngine()
 
-    name = "parrot"
+    name, most_cycles = "parrot", 10  # always 10: Parrot does not tell when to stop
 
     @classmethod
     def find(cls, explicit: str | None = None, options: str = "", server_options: tuple = (),
@@ -119,8 +118,8 @@ class ParrotEngine:
         found = self.ahead.modify(data, weights, solvent_content, _AHEAD, folder).how
         trusted = replace(data, hl=found["phases"]["trust"] * data.hl)
         operators = [one["operator"] for one in found.get("ncs", ()) if one["volume"]]
-        job = _Job(self, trusted, solvent_content, cycles or _CYCLES, Runs(folder, self.path), progress,
-                   (*self._radius, *self.options, *ncs_options(operators)),
+        job = _Job(self, trusted, solvent_content, cycles or self.most_cycles, Runs(folder, self.path),
+                   progress, (*self._radius, *self.options, *ncs_options(operators)),
                    {name: found[name] for name in ("phases", "ncs") if name in found})
         if isinstance(weights, VarianceWeights):
             return job.with_its_own_masks()

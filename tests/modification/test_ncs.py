@@ -227,6 +227,24 @@ def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
     assert how["ncs"] == [] and unchanged == pytest.approx(plain, abs=1e-5)
 
 
+@pytest.mark.slow
+def test_parrot_itself_averages_by_operators_that_we_found(crystal, real_parrot, tmp_path):
+    """It takes them in our convention, keeps them, and its map gains."""
+    structure, operator, data, truth, mask = crystal
+    quality = {}
+    for sites in (None, sites_of(structure)):
+        engine = ParrotEngine.find(str(real_parrot), ahead=EmbeddedEngine(sites))
+        found = engine.modify(data, fixed_weights(mask), float(mask.array.mean()), 3, tmp_path)
+        phi, fom = phi_fom_from_hl(found.hl, data.reflections.allowed_phase)
+        quality[bool(sites)] = map_correlation(to_complex(fom * np.abs(truth), phi), truth,
+                                               data.reflections.multiplicity)
+    used = [Operator.parse(text) for text in found.how["parrot"]["ncs_operators"]]
+    assert len(used) == len(found.how["ncs"]) == 2
+    for wanted in (operator, operator.inverse()):
+        assert sum(equal_by_symmetry(one, wanted, start(data), (4.0, 1.0)) for one in used) == 1
+    assert quality[True] > quality[False] + 0.01
+
+
 def phase_job(folder):
     """Files as ``phase`` leaves them; returns the sites."""
     folder.mkdir()
