@@ -66,8 +66,8 @@ def run_masks(case: Case, found: Segmentation, net: SolventNet, masks: Sequence[
     ncs : density is averaged over the copies that the sites show, where the map confirms them.
     parrot : the program Parrot, which then modifies the density; None: this package does.
     """
-    engine: Engine = (EmbeddedEngine(case.sites() if ncs else None) if parrot is None
-                      else ParrotEngine.find(parrot))
+    embedded = EmbeddedEngine(case.sites() if ncs else None)
+    engine: Engine = embedded if parrot is None else ParrotEngine.find(parrot, ahead=embedded)
     data, content = case.data, found.solvent.value
 
     def modify(weights: RegionWeights, solvent: float = content, **choice) -> Run:
