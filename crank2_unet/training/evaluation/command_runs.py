@@ -33,7 +33,7 @@ PLACEHOLDERS = {
     "residues": "number of residues of one copy, as their mass tells",
     "solvent": "solvent content that crank2-unet finds with the composition",
     "cycles": "number of cycles",
-    "output": "MTZ file to be written; without it, the only one that is written to {folder}",
+    "output": "MTZ file to be written; without it, the last one that is written to {folder}",
     "folder": "empty folder",
 }
 _R_FREE, _FRACTION = re.compile(r"^.*\br[\s_-]?free.*$", re.I | re.M), re.compile(r"\b0?\.\d+")
@@ -58,10 +58,12 @@ def run_command(command: Command, case: Case, solvent: float, cycles: int | None
         if cycles:
             values["cycles"] = str(cycles)
         run_program(command.words(values), folder)
-        written = [output] if output.exists() else sorted(folder.glob("*.mtz"))
-        if len(written) != 1:
-            raise ProgramError(f"{command.text} has left {len(written)} MTZ files; one was expected.")
-        return read_phases(written[0])
+        # the last one: 'dm' with Parrot leaves what Parrot was given, too
+        written = [output] if output.exists() else sorted(
+            folder.glob("*.mtz"), key=lambda file: file.stat().st_mtime_ns)
+        if not written:
+            raise ProgramError(f"{command.text} has left no MTZ file.")
+        return read_phases(written[-1])
 
 
 def build_model(command: Command, case: Case, phases: PhaseSet) -> float:
