@@ -88,11 +88,10 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
         composition, density.unit_cell, density.spacegroup, data.reflections.d_min)
     solvent = estimate_solvent(logits.solvent.array[asymmetric_unit(density)], net.card.cutoffs,
                                options, solvent_content)
-    mask = cut_at_fraction(logits.solvent, solvent.value, lowest=False)
     judge = net.card.quality
     quality = None if judge is None else judge.judge(map_features(density, logits.solvent))
-    return Segmentation(density, probability(logits.solvent), probability(logits.flat), mask, solvent,
-                        quality)
+    mask = cut_at_fraction(logits.solvent, solvent.value, lowest=False)
+    return Segmentation(density, *map(probability, logits), mask, solvent, quality)
 
 
 def sharpened_map(data: PhasedData) -> CrystalMap:

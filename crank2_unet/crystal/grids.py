@@ -85,6 +85,35 @@ def _asymmetric_unit(shape: tuple, symbol: str) -> np.ndarray:
     return unit
 
 
+def spread(grid: gemmi.FloatGrid, values: np.ndarray) -> gemmi.FloatGrid:
+    """Map on the grid of another from values (n,) at its asymmetric unit, exactly symmetric."""
+    lowest = values.min()
+    out = grid.clone()
+    out.fill(0)
+    # not negative, so that the largest value of an orbit is its one value
+    out.array[asymmetric_unit(grid)] = values - lowest
+    out.symmetrize_max()
+    out.array[...] += lowest
+    return out
+
+
+def orbit_sizes(grid: gemmi.FloatGrid) -> np.ndarray:
+    """Points in the symmetry orbit of each point of the asymmetric unit, (n,); not to be changed."""
+    return _orbit_sizes(grid.shape, grid.spacegroup.xhm())
+
+
+@lru_cache(maxsize=1)  # the masks of a job are on one grid
+def _orbit_sizes(shape: tuple, symbol: str) -> np.ndarray:
+    fixed = gemmi.FloatGrid(*shape)
+    fixed.spacegroup = gemmi.SpaceGroup(symbol)
+    chosen = asymmetric_unit(fixed)
+    fixed.array[chosen] = 1
+    fixed.symmetrize_sum()  # the operations that leave a point where it is
+    sizes = len(fixed.spacegroup.operations()) // fixed.array[chosen].astype(int)
+    sizes.flags.writeable = False
+    return sizes
+
+
 def orbits(grid: gemmi.FloatGrid) -> np.ndarray:
     """Number of the symmetry orbit of each grid point, int32 (nu, nv, nw), counted from 0; not to be
     changed."""

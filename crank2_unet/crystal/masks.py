@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .filters import local_deviation
-from .grids import asymmetric_unit, density_map, like, orbits, resample
+from .grids import asymmetric_unit, density_map, like, orbit_sizes, resample, spread
 from .maps import standard_spacing
 from .reflections import Reflections
 
@@ -38,12 +38,9 @@ def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True)
     """
     if not 0.0 <= fraction <= 1.0:
         raise InputError(f"The solvent content is {fraction:g}; give a value between 0 and 1.")
-    orbit = orbits(grid).ravel()
-    size = np.zeros(orbit.max() + 1, int)
-    for part in np.array_split(orbit, max(len(orbit) >> 20, 1)):  # bincount makes 64-bit copies
-        size += np.bincount(part, minlength=len(size))
+    size = orbit_sizes(grid)
     value = grid.array[asymmetric_unit(grid)] * np.float32(1 if lowest else -1)
-    wanted = fraction * len(orbit)
+    wanted = fraction * grid.array.size
     # all below the value of the last point wanted, and as many as needed of those that equal it
     order = np.argsort(value)
     points = np.cumsum(size[order])
@@ -51,7 +48,7 @@ def cut_at_fraction(grid: gemmi.FloatGrid, fraction: float, lowest: bool = True)
     marked = value < last
     equal = np.flatnonzero(value == last)
     marked[equal] = size[marked].sum() + np.cumsum(size[equal]) <= wanted + size[equal] / 2
-    return like(grid, marked[orbit].reshape(grid.shape))
+    return spread(grid, marked.astype(np.float32))
 
 
 def model_mask(structure: gemmi.Structure, grid: gemmi.FloatGrid) -> gemmi.FloatGrid:

@@ -56,9 +56,9 @@ def map_features(density: gemmi.FloatGrid, logits: gemmi.FloatGrid) -> dict[str,
     """
     rho = normalise(density, _CLIP)
     unit = asymmetric_unit(rho)
+    deviation = local_deviation(rho, _RADIUS).array[unit]  # first: it needs the most memory
     logit, values = (grid.array[unit].astype(float) for grid in (logits, rho))
     p = expit(logit)
-    deviation = local_deviation(rho, _RADIUS).array[unit]
     solvent_mean, solvent_variance = _moments(values, p)
     protein_mean, protein_variance = _moments(values, 1 - p)
     return {name: float(value) for name, value in {

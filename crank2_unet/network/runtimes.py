@@ -83,6 +83,8 @@ def _session(card: ModelCard, threads: int, providers: list[str]):
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads  # explicit: its own guess fails under cpusets
+    options.enable_cpu_mem_arena = False  # memory for a window is not kept until the next
+    options.enable_mem_pattern = False
     options.log_severity_level = 4  # what does not start is reported in one line
     return onnxruntime.InferenceSession(card.weights, options, providers)
 

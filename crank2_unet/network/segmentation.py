@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from ..crystal.grids import asymmetric_unit, like
+from ..crystal.grids import asymmetric_unit, like, spread
 from ..crystal.maps import CrystalMap
 from .inputs import input_maps, sample_window
 from .placement import Placement
@@ -46,10 +46,16 @@ def map_logits(seen: CrystalMap, net: SolventNet, grid: gemmi.FloatGrid | None =
     progress : called with (windows done, windows in all).
     placement : of the windows (:func:`placement_for`); default: that for this map.
     """
-    spec = net.card.input
     grid = seen.density if grid is None else grid
     placement = placement or placement_for(seen, net)
-    plan = placement.plan
+    lattice, places = _on_lattice(seen, net, placement, progress), placement.places(grid)
+    return Regions(*(spread(grid, map_coordinates(logits, places, order=1)) for logits in lattice))
+
+
+def _on_lattice(seen: CrystalMap, net: SolventNet, placement: Placement,
+                progress: Callable[[int, int], None] | None) -> list[np.ndarray]:
+    """Logits of both regions on the lattice of the windows."""
+    spec, plan = net.card.input, placement.plan
     maps = input_maps(seen, spec)
     stitchers = Regions(Stitcher(plan), Stitcher(plan))
     for first in range(0, len(plan.starts), net.batch):
@@ -61,9 +67,7 @@ def map_logits(seen: CrystalMap, net: SolventNet, grid: gemmi.FloatGrid | None =
                 stitcher.add(start, logits)
         if progress:
             progress(first + len(starts), len(plan.starts))
-    unit, places = asymmetric_unit(grid), placement.places(grid)
-    return Regions(*(_spread_by_symmetry(grid, unit, map_coordinates(stitcher.mean(), places, order=1))
-                    for stitcher in stitchers))
+    return [stitcher.mean() for stitcher in stitchers]
 
 
 def placement_for(seen: CrystalMap, net: SolventNet) -> Placement:
@@ -71,23 +75,10 @@ def placement_for(seen: CrystalMap, net: SolventNet) -> Placement:
     return Placement.of(seen, net.card.input.spacing, net.card.margin, net.card.window)
 
 
-def _spread_by_symmetry(grid: gemmi.FloatGrid, unit: np.ndarray, values: np.ndarray,
-                        ) -> gemmi.FloatGrid:
-    """Map over the cell from the values at its asymmetric unit (one point of each orbit)."""
-    lowest = values.min()
-    out = grid.clone()
-    out.fill(0)
-    out.array[unit] = values - lowest  # not negative, so that the orbit's maximum is its one value
-    out.symmetrize_max()
-    out.array[...] += lowest
-    return out
-
-
 def probability(logits: gemmi.FloatGrid) -> gemmi.FloatGrid:
-    """Probability in [0, 1] from its logits."""
-    found = logits.clone()
-    expit(found.array, out=found.array)
-    return found
+    """Probability in [0, 1] from its logits, in their place."""
+    expit(logits.array, out=logits.array)
+    return logits
 
 
 def probability_with_mean(logits: gemmi.FloatGrid, solvent_content: float) -> gemmi.FloatGrid:

@@ -6,8 +6,9 @@ import pytest
 from blob import blob
 from crystals import SETTINGS, crystal, random_coefficients
 
+from crank2_unet.crystal import filters
 from crank2_unet.crystal.filters import local_deviation, soften
-from crank2_unet.crystal.grids import density_map, empty_grid, like, orbits
+from crank2_unet.crystal.grids import density_map, empty_grid, like, orbit_sizes, orbits
 from crank2_unet.crystal.masks import cut_at_fraction, model_mask
 from crank2_unet.errors import InputError
 from crank2_unet.modification.region_weights import VarianceWeights
@@ -46,6 +47,16 @@ def test_local_deviation_does_not_depend_on_scale_and_offset():
     assert np.abs(ratio / 1e-3 - 1).max() < 1e-3
 
 
+@pytest.mark.parametrize("symbol", ["P 1", "P 61 2 2"])
+def test_local_deviation_of_a_large_map_is_found_in_slabs(symbol, monkeypatch):
+    grid = random_map(symbol)
+    expected = local_deviation(grid, 7.0).array
+    monkeypatch.setattr(filters, "_SLAB", grid.array.size // grid.shape[0])
+    found = local_deviation(grid, 7.0).array
+    assert not np.array_equal(found, expected)  # by other transforms
+    assert np.allclose(found, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("symbol", list(SETTINGS))
 def test_orbits_hold_the_images_of_each_point(symbol):
     grid = empty_grid(crystal(symbol).cell, crystal(symbol).spacegroup, 4.0)
@@ -56,6 +67,7 @@ def test_orbits_hold_the_images_of_each_point(symbol):
         image = (points / shape) @ (np.array(op.rot).T / op.DEN) + np.array(op.tran) / op.DEN
         image = np.rint(image * shape).astype(int) % shape
         assert np.array_equal(label[tuple(image.T)], label.ravel())
+    assert np.array_equal(orbit_sizes(grid), np.bincount(label.ravel()))
     assert label.max() + 1 >= label.size / len(list(grid.spacegroup.operations()))
 
 

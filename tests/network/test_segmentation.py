@@ -106,7 +106,8 @@ def test_shifted_probability_has_the_mean_asked_for():
     logits = density_map(reflections, random_coefficients(reflections), 1.6)
     unit = asymmetric_unit(logits)
     assert probability_with_mean(logits, 0.37).array[unit].mean() == pytest.approx(0.37, abs=1e-4)
-    assert np.allclose(probability(logits).array, 1 / (1 + np.exp(-logits.array)), atol=1e-6)
+    expected = 1 / (1 + np.exp(-logits.array))
+    assert np.allclose(probability(logits).array, expected, atol=1e-6)
 
 
 def test_certainty_is_zero_for_one_probability_everywhere_and_one_for_a_mask():
