@@ -91,7 +91,8 @@ def segment(data: PhasedData, net: SolventNet, composition: Composition | None =
     judge = net.card.quality
     quality = None if judge is None else judge.judge(map_features(density, logits.solvent))
     mask = cut_at_fraction(logits.solvent, solvent.value, lowest=False)
-    return Segmentation(density, *map(probability, logits), mask, solvent, quality)
+    return Segmentation(density, probability(logits.solvent), probability(logits.flat), mask, solvent,
+                        quality)
 
 
 def sharpened_map(data: PhasedData) -> CrystalMap:

@@ -8,9 +8,11 @@ stopped.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -172,7 +174,24 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
         with _batch_jobs(scheduler, workers) if scheduler else LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
             with Client(cluster) as client:
+                if scheduler:
+                    _await_a_job(client, scheduler)
                 yield client
+
+
+def _await_a_job(client: Client, system: str) -> None:
+    """Wait for the first worker, however long the queue is, and say so: a job that the batch system
+    cannot run is not told from one that waits."""
+    minutes = 1
+    while True:
+        try:
+            client.wait_for_workers(1, timeout=60 * minutes)
+            return
+        except asyncio.TimeoutError:
+            _log.warning("No job has begun to work within %d min. The queue may be long; if jobs of "
+                         "dask-worker are not in the queue of %s, their own log files say why",
+                         minutes, system)
+            minutes *= 2
 
 
 def _batch_jobs(system: str, jobs: int):
@@ -180,7 +199,9 @@ def _batch_jobs(system: str, jobs: int):
     import dask_jobqueue
 
     try:
-        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[system])()
+        # dask-jobqueue does not quote it in the script of a job
+        python = dask.config.get(f"jobqueue.{system}.python", None) or shlex.quote(sys.executable)
+        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[system])(python=python)
     except ValueError as error:
         raise InputError(f"dask-jobqueue is not configured for {system} ({error}). Write cores, "
                          "memory, queue and walltime of a job into ~/.config/dask/jobqueue.yaml."

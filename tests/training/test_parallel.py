@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, done):
 
 @pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="the extra cluster is not installed")
 def test_a_batch_system_runs_the_jobs(tmp_path, monkeypatch):
-    """sbatch starts the script that dask-jobqueue wrote, as a batch system does in its own time."""
+    """sbatch starts the script that dask-jobqueue wrote, as a batch system does in its own time; Python
+    lies in a folder with a blank."""
     import dask
 
     programs = tmp_path / "bin"
@@ -107,6 +109,11 @@ def test_a_batch_system_runs_the_jobs(tmp_path, monkeypatch):
     for name, text in lines.items():
         (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
+    python = tmp_path / "my own" / "python"
+    python.parent.mkdir()
+    python.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} \"$@\"\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="jobqueue.yaml"):
