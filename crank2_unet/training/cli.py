@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
+import os
 from pathlib import Path
 
 from ..errors import InputError
 
+_log = logging.getLogger(__name__)
 # commands whose modules parse the rest of the command line themselves
 _SIMPLE = {
     "train": ("fitting.train", "train a network on prepared structures"),
@@ -240,10 +243,13 @@ def _prepare_simulated(folder: Path, out: str, settings: dict) -> None:
 def _prepare_deposited(options, shared: dict) -> None:
     from .commands import from_anywhere
     from .deposited.collect import from_folder, from_pdb, read_codes, render
-    from .deposited.programs import Programs
+    from .deposited.programs import CRANK2_UNET, Programs
 
     shared["programs"] = Programs(tuple(map(from_anywhere, options.substructure or ())),
                                   options.phasing and from_anywhere(options.phasing))
+    if os.environ.get("CCP4") and shared["programs"] == CRANK2_UNET:
+        _log.warning("CCP4 is set up, but not used. To phase with Crank2 and REFMAC5 as the paper did, "
+                     "give --substructure and --phasing (docs/pdb.md).")
     if options.keep_out:
         shared["keep_out"] = read_codes(options.keep_out)
     if options.from_pdb:

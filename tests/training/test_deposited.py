@@ -140,9 +140,11 @@ def test_the_commands_of_the_page(files, tmp_path, monkeypatch, capsys):
     assert len(commands) == 2
     with served(Pdb(["LITE", "TWIN"], files)) as archive:
         monkeypatch.setattr(collect, "Archive", lambda: archive)
+        monkeypatch.setenv("CCP4", "/opt/ccp4")
         for line in commands:
             assert main([*line.split(), "--workers", "0"]) == 0
-            told = capsys.readouterr().out
+            told, said = capsys.readouterr()
+            assert "CCP4 is set up, but not used" in said
             assert re.search(r"^no anomalous scatterer in the model +1$", told, re.M)
             assert re.search(r"^used +1$", told, re.M) and "phased by: crank2-unet" in told
 

@@ -79,6 +79,13 @@ def test_cut_keeps_the_reflections_inside(measured_set):
         cut_resolution(data, 1.5)
 
 
+def test_a_folder_without_the_solvent_content_is_told_of(measured_set, tmp_path):
+    shutil.copytree(measured_set, tmp_path / "set")
+    (tmp_path / "set/meta.json").write_text("{}")
+    with pytest.raises(InputError, match="meta.json does not tell the solvent content"):
+        Case.read(tmp_path / "set")
+
+
 def test_masks_of_the_model_are_better_than_others(measured_set, toy_net):
     case, net = Case.read(measured_set, 2.5), SolventNet.load(toy_net, "cpu", threads=1)
     found = segment(case.data, net, case.composition)

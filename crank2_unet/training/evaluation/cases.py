@@ -77,11 +77,10 @@ class Case:
         model = _in_crystal(folder / "model.pdb.gz", reflections)
         grid = empty_grid(reflections.cell, reflections.spacegroup, standard_spacing(reflections.d_min))
         factors = model_structure_factors(model, reflections)
-        meta = json.loads((folder / "meta.json").read_text())
         return cls("measured", data,
                    Truth(reflections, data.f, angle_degrees(factors), np.abs(factors)),
                    model_mask(model, grid), Composition.from_file(folder / SEQUENCE),
-                   meta["validation"]["solvent_content_matthews"], folder)
+                   _true_solvent(folder / "meta.json"), folder)
 
     @classmethod
     def _prepared(cls, path: Path) -> Case:
@@ -143,6 +142,16 @@ def cut_resolution(data: PhasedData, d_min: float) -> PhasedData:
     place = old.find(new.hkl)
     return PhasedData(new, *(values[place] for values in (data.f, data.sigf, data.hl,
                                                           data.coefficients)))
+
+
+def _true_solvent(path: Path) -> float:
+    """The solvent content that ``meta.json`` tells."""
+    try:
+        return float(json.loads(path.read_text())["validation"]["solvent_content_matthews"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not tell the solvent content of the model ({error!r}). Write "
+                         '{"validation": {"solvent_content_matthews": 0.5}} into it, with the true '
+                         "fraction.") from error
 
 
 def _phased_from_sites(folder: Path) -> PhasedData:
