@@ -183,7 +183,7 @@ def test_a_full_disk_is_said(files, tmp_path):
         from_pdb(out, archive, workers=0)
 
 
-def test_prepared_files_move_with_their_split(files, tmp_path):
+def test_prepared_files_follow_what_is_decided(files, tmp_path, monkeypatch):
     source, out = tmp_path / "source", tmp_path / "out"
     source.mkdir()
     for name in ("twin.cif.gz", "twin-sf.cif.gz"):
@@ -194,6 +194,11 @@ def test_prepared_files_move_with_their_split(files, tmp_path):
     moved, = from_folder(source, out, tmp_path / "clusters.txt", workers=0)["entries"]
     places = [path.parent.name for path in out.glob("*/twin_0.npz")]
     assert places == [moved["split"]]
+    monkeypatch.setattr(entry, "_LARGEST_ERROR", 1.0)
+    assert from_folder(source, out, workers=0, seed=1)["counts"][entry.NOT_PHASED] == 1
+    assert not list(out.glob("*/twin_0.npz"))
+    monkeypatch.undo()
+    from_folder(source, out, workers=0)
     from_folder(source, out, workers=0, keep_out=["TWIN"])
     assert not list(out.glob("*/twin_0.npz"))
     with pytest.raises(InputError, match="cannot be made"):

@@ -205,14 +205,15 @@ def _in_clusters(text: str, codes: set[str]) -> list[list[str]]:
 
 def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int,
              programs: Programs) -> dict:
-    """What became of an entry; its prepared file is written."""
+    """What became of an entry; its prepared file is written, or removed."""
+    prepared = Path(out) / split / f"{code.lower()}_0.npz"
+    prepared.unlink(missing_ok=True)
     files = recorded(Path(out), code)
     for kind, reason in (("coordinates", UNREADABLE), ("reflections", NO_ANOMALOUS)):
         if not files[kind]:
             return {"excluded": reason, "detail": f"there is no file of {kind}"}
     coordinates, reflections = (str(Path(out) / files[kind]["path"]) for kind in KINDS)
-    return prepare_entry(code, split, coordinates, reflections,
-                         str(Path(out) / split / f"{code.lower()}_0.npz"), later_cycles, seed,
+    return prepare_entry(code, split, coordinates, reflections, str(prepared), later_cycles, seed,
                          programs)
 
 
