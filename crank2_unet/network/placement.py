@@ -7,7 +7,7 @@ the lattice of the crystal and the density.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 
@@ -17,23 +17,21 @@ from scipy.ndimage import maximum_filter
 
 from ..crystal.grids import asymmetric_unit, density_map
 from ..crystal.maps import CrystalMap
-from .windows import WindowPlan, plan_windows
+from .windows import Box, WindowPlan, boxes
 
 _LOW_RESOLUTION = 7.0  # Angstrom, of the map that windows are tied to
-_PEAKS = 8  # of it, among which is the anchor
-_WORTH = 0.97  # share of the work for which a lower peak or another box is taken
+_PEAKS = 8  # of its grid, among which is its highest
 _EQUAL = 1e-3  # relative difference of lattice vectors that are taken for equally long
 _NEIGHBOURS = np.array(list(product((-1, 0, 1), repeat=3)))
 # points, in units of the edge of the asymmetric unit, at which the density that axes find is compared:
 # any that no symmetry of a lattice carries into each other
 _PROBES = np.random.default_rng(0).uniform(-0.7, 0.7, (24, 3))
 _PROBE_WEIGHTS = np.linspace(0.5, 1.0, len(_PROBES))
-# proportions of the box that holds the asymmetric unit, of volume 1
-_SIDES = [np.array([2 ** (i / 2), 2 ** (j / 2), 2 ** (-(i + j) / 2)])
-          for i, j in sorted(product(range(-2, 3), repeat=2), key=lambda ij: max(ij) - min(ij))]
-# points with which a box is measured, and how many of them choose it
-_SAMPLE, _FEW = np.random.default_rng(1).uniform(-0.5, 0.5, (10000, 3)), 700
-_NEAR = 20  # copies of each point that are tried
+# places round which a box may lie, in the same units from the highest peak
+_PLACES = np.vstack([np.zeros(3), np.random.default_rng(2).uniform(-0.5, 0.5, (63, 3))])
+# points by which a box is known to hold all: those that hold some are tried with more
+_SAMPLE, _SOME, _MORE = np.random.default_rng(1).uniform(-0.5, 0.5, (10000, 3)), 16, 200
+_NEAR = 32  # copies of each point that are tried
 _AT_ONCE = 1 << 15  # points, so that little memory is needed
 
 
@@ -43,13 +41,12 @@ class Placement:
 
     Parameters
     ----------
-    anchor : (3,) orthogonal coordinates, Angstrom, of lattice point 0, a high peak of the map at low
-        resolution.
+    anchor : (3,) orthogonal coordinates, Angstrom, of lattice point 0, in the middle of all windows.
     axes : (3, 3), its columns are orthogonal unit vectors along vectors of the crystal's lattice; they
         may be left-handed.
     spacing : of the window points, Angstrom.
-    sides : proportions of the box that holds the asymmetric unit: of the copies of each point, the one
-        in the smallest box round the anchor.
+    sides : (3,) proportions of the box that holds the asymmetric unit: of the copies of each point,
+        the one in the smallest box round the anchor.
     plan : windows that cover it.
     """
 
@@ -58,41 +55,33 @@ class Placement:
     spacing: float
     sides: np.ndarray
     plan: WindowPlan
+    _known: dict = field(default_factory=dict, init=False, repr=False)  # of the grids of a job
 
     @classmethod
     def of(cls, seen: CrystalMap, spacing: float, margin: int, largest: int) -> Placement:
         """The placement for a map.  Equal maps in other settings give the same place in the crystal.
 
-        Of the highest peaks and some boxes round them, those are taken that need the least work.
-        Axes that the lattice cannot tell apart are told apart by the density.
+        Of the boxes round the highest peak and round places beside it the one is taken that needs the
+        least work.  Axes that the lattice cannot tell apart are told apart by the density.
 
         Parameters
         ----------
         seen : the map.
         spacing : of the window points, Angstrom.
-        margin, largest : see :func:`~.windows.plan_windows`.
+        margin, largest : see :func:`~.windows.boxes`.
         """
         low = _LowMap(seen)
         crystal = _Symmetry.of(low.grid)
         edge = (low.grid.unit_cell.volume / crystal.order) ** (1 / 3)
-        frames = crystal.frames()
-        # points of all places in the crystal, which the anchor and the axes tie to it, too
-        around = np.linalg.norm(crystal.basis, axis=1).sum() * _SAMPLE
-        least = np.inf
-        for peak in low.highest(_PEAKS):
-            found = [low.values(peak + edge * _PROBES @ frame.T) @ _PROBE_WEIGHTS for frame in frames]
-            frame = frames[int(np.argmax(found))]
-            copies = crystal.copies_around(peak, peak + around[:_FEW] @ frame.T) @ frame / spacing
-            copies = np.ascontiguousarray(np.moveaxis(copies, -1, 0), np.float32)
-            for proportions in _SIDES:
-                # a mean changes less with the points that are tried than the largest would; that of
-                # fourth powers is 3/7 of the limit for points that fill a box
-                reach = (7 / 3 * np.sqrt(_box(copies, proportions).min(axis=1)).mean()) ** 0.25
-                work = _work(2 * reach * proportions, margin, largest)
-                if work < least * _WORTH:
-                    least, anchor, axes, sides = work, peak, frame, proportions
-        copies = crystal.in_smallest_box(anchor, anchor + around @ axes.T, axes, sides)
-        return cls(anchor, axes, spacing, sides, plan_windows(copies.T / spacing, margin, largest))
+        peak, frames = low.highest(), crystal.frames()
+        found = [low.values(peak + edge * _PROBES @ frame.T) @ _PROBE_WEIGHTS for frame in frames]
+        axes = frames[int(np.argmax(found))]
+        anchors = peak + edge * _PLACES @ axes.T
+        # points of all places in the crystal, which the peak and the axes tie to it, too
+        sample = peak + np.linalg.norm(crystal.basis, axis=1).sum() * _SAMPLE @ axes.T
+        anchor, box = _smallest(crystal, anchors, axes, sample, spacing, margin, largest)
+        copies = crystal.in_smallest_box(anchor, sample, axes, box.inner)
+        return cls(anchor, axes, spacing, box.inner, box.plan(copies.T / spacing))
 
     def corner(self, start: np.ndarray) -> np.ndarray:
         """Orthogonal coordinates, Angstrom, of a lattice point."""
@@ -102,13 +91,37 @@ class Placement:
         """Where the points of the asymmetric unit of a grid are found: (3, n) points of the plan's
         lattice, counted from its first, in the order of
         :func:`~crank2_unet.crystal.grids.asymmetric_unit`; not to be changed."""
-        return _places(self, grid.shape, grid.spacegroup.xhm(), grid.unit_cell.parameters)
+        if grid.shape not in self._known:
+            self._known[grid.shape] = _places(self, grid)
+        return self._known[grid.shape]
 
 
-def _work(box: np.ndarray, margin: int, largest: int) -> float:
-    """Points of the windows for a box of given sides, in points, on average."""
-    one = box + margin <= largest
-    return float(np.prod(np.where(one, box + margin, box * largest / (largest - 2 * margin))))
+def _smallest(crystal: _Symmetry, anchors: np.ndarray, axes: np.ndarray, sample: np.ndarray,
+              spacing: float, margin: int, largest: int) -> tuple[np.ndarray, Box]:
+    """The box of the least work round any anchor that holds a copy of each point of a sample."""
+    def around(place: int, most: int) -> np.ndarray:
+        copies = crystal.copies_around(anchors[place], sample[:most]) @ axes / spacing
+        return np.ascontiguousarray(np.moveaxis(np.abs(copies), -1, 0), np.float32)
+
+    some = np.stack([around(place, _SOME) for place in range(len(anchors))], axis=1)
+    more = lru_cache(lambda place: around(place, _MORE))
+    volume = abs(np.linalg.det(crystal.basis)) / len(crystal.turns) / spacing**3
+    reach = 2 * np.abs(crystal.basis @ axes).sum(axis=0) / spacing
+    for box in boxes(volume, reach, margin, largest):
+        half = (box.inner - 1) / 2
+        for place in np.flatnonzero(_held(some, half)):
+            if _held(more(place), half):
+                copies = crystal.in_smallest_box(anchors[place], sample, axes, half) / spacing
+                # a corner may reach a point into the margin
+                if np.all(np.abs(copies) <= half[:, None] + 1):
+                    return anchors[place], box
+    return anchors[0], box  # the last, which holds a whole cell
+
+
+def _held(copies: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Whether of each point a copy, (3, ..., points, copies), is in a box of half these sides."""
+    x, y, z = (values <= most for values, most in zip(copies, half))
+    return (x & y & z).any(axis=-1).all(axis=-1)
 
 
 def orthogonal(grid: gemmi.FloatGrid) -> np.ndarray:
@@ -151,14 +164,14 @@ class _LowMap:
         """At orthogonal coordinates, (n, 3) Angstrom, interpolated."""
         return np.array([self.grid.interpolate_value(gemmi.Position(*x), order=3) for x in positions])
 
-    def highest(self, most: int) -> list[np.ndarray]:
-        """The highest peaks of the asymmetric unit, orthogonal coordinates (3,) each."""
+    def highest(self) -> np.ndarray:
+        """The highest peak, orthogonal coordinates (3,)."""
         values = self.grid.array
         there = (maximum_filter(values, 3, mode="wrap") == values) & asymmetric_unit(self.grid)
         places = np.argwhere(there)
-        places = places[np.argsort(-values[there], kind="stable")[:2 * most]]
+        places = places[np.argsort(-values[there], kind="stable")[:_PEAKS]]
         peaks = [self._climb(place) for place in places / values.shape @ orthogonal(self.grid).T]
-        return [place for _, place in sorted(peaks, key=lambda peak: -peak[0])[:most]]
+        return max(peaks, key=lambda peak: peak[0])[1]
 
     def _climb(self, place: np.ndarray) -> tuple[float, np.ndarray]:
         """Height and place of the maximum near a grid point."""
@@ -210,7 +223,8 @@ class _Symmetry:
         apart = (self.turns @ points.T).transpose(2, 0, 1) + self.shifts - anchor
         apart = apart - np.round(apart @ np.linalg.inv(self.basis)) @ self.basis
         apart = (apart[:, :, None] + _NEIGHBOURS @ self.basis).reshape(len(points), -1, 3)
-        nearest = np.argpartition((apart**2).sum(axis=-1), _NEAR - 1, axis=1)[:, :_NEAR]
+        few = min(_NEAR, apart.shape[1])
+        nearest = np.argpartition((apart**2).sum(axis=-1), few - 1, axis=1)[:, :few]
         return np.take_along_axis(apart, nearest[:, :, None], axis=1)
 
     def in_smallest_box(self, anchor: np.ndarray, points: np.ndarray, axes: np.ndarray,
@@ -264,11 +278,8 @@ def _basis(vectors: np.ndarray) -> np.ndarray:
     return np.array([first, second, next(v for v in vectors if abs(normal @ v) > 1e-3)])
 
 
-@lru_cache(maxsize=2)  # a job has one placement and at most two grids
-def _places(placement: Placement, shape: tuple, symbol: str, cell: tuple) -> np.ndarray:
-    grid = gemmi.FloatGrid(*shape)
-    grid.set_unit_cell(gemmi.UnitCell(*cell))
-    grid.spacegroup = gemmi.SpaceGroup(symbol)
+def _places(placement: Placement, grid: gemmi.FloatGrid) -> np.ndarray:
+    shape = grid.shape
     crystal, axes = _Symmetry.of(grid), placement.axes
     points = np.flatnonzero(asymmetric_unit(grid))
     half = placement.spacing * np.array(placement.plan.extent) / 2

@@ -49,7 +49,8 @@ def map_logits(seen: CrystalMap, net: SolventNet, grid: gemmi.FloatGrid | None =
     grid = seen.density if grid is None else grid
     placement = placement or placement_for(seen, net)
     lattice, places = _on_lattice(seen, net, placement, progress), placement.places(grid)
-    return Regions(*(spread(grid, map_coordinates(logits, places, order=1)) for logits in lattice))
+    return Regions(*(spread(grid, map_coordinates(logits, places, order=1, mode="nearest"))
+                     for logits in lattice))
 
 
 def _on_lattice(seen: CrystalMap, net: SolventNet, placement: Placement,

@@ -12,7 +12,7 @@ from crank2_unet.crystal.grids import asymmetric_unit, density_map, empty_grid, 
 from crank2_unet.crystal.maps import CrystalMap
 from crank2_unet.network.inputs import InputSpec, input_maps, normalise, sample_window
 from crank2_unet.network.segmentation import certainty, map_logits, probability, probability_with_mean
-from crank2_unet.network.windows import Stitcher, blend_weights, plan_windows
+from crank2_unet.network.windows import Stitcher, blend_weights, boxes
 from crank2_unet.pipeline import region_weights
 
 
@@ -44,10 +44,12 @@ def test_echo_gives_the_map_back_in_every_setting(symbol):
     assert np.abs(symmetric.array - got.array).max() < 1e-4
 
 
-@pytest.mark.parametrize("shape", [(1.0, 7.0, 50.0), (90.0, 31.0, 64.0)])
-def test_inner_parts_of_windows_cover_all_points(shape):
-    points = np.random.default_rng(1).uniform(0, 1, (4000, 3)) * shape - 11.0
-    plan = plan_windows(points, 8, 48)
+@pytest.mark.parametrize("size", [(10.0, 17.0, 50.0), (90.0, 31.0, 64.0)])
+def test_inner_parts_of_windows_cover_a_box(size):
+    size = np.array(size)
+    box = next(box for box in boxes(np.prod(size), size, 8, 48) if np.all(box.inner >= size))
+    points = np.random.default_rng(1).uniform(-0.5, 0.5, (4000, 3)) * size
+    plan = box.plan(points)
     margins = np.array(plan.margins)
     inner = [(points >= s + margins - 1.5) & (points <= s + np.array(plan.shape) - margins + 0.5)
              for s in plan.starts]
@@ -56,17 +58,28 @@ def test_inner_parts_of_windows_cover_all_points(shape):
     assert not np.any(np.array(plan.shape) % 8) and not np.any(plan.starts % 2)
     assert np.all(plan.starts >= plan.low)
     assert np.all(plan.starts - plan.low + plan.shape <= plan.extent)
-    # half a margin is enough where a window spans the axis
-    assert plan.margins == tuple(4 if size + 8 <= 48 else 8 for size in np.ceil(shape))
+    # less margin is enough where a window spans the axis
+    assert plan.margins == tuple(2 if one + 4 <= 48 else 8 for one in size)
+
+
+def test_boxes_come_by_the_work_that_they_make_and_the_last_is_enough():
+    found = list(boxes(9e4, np.array([120.0, 60.0, 30.0]), 12, 96))
+    work = [np.prod(box.shape) * np.prod(box.counts) for box in found]
+    assert work == sorted(work)
+    assert all(np.prod(box.inner) >= 9e4 for box in found)
+    assert any(np.all(box.inner >= (120, 60, 30)) for box in found)
 
 
 def test_empty_places_get_no_window():
-    ends = np.array([[0.0, 0.0, 0.0], [200.0, 200.0, 200.0]])
-    assert len(plan_windows(ends, 4, 48).starts) == 2
+    ends = np.array([[-100.0, -100.0, -100.0], [100.0, 100.0, 100.0]])
+    box = next(box for box in boxes(200.0**3, np.full(3, 200.0), 4, 48) if np.all(box.inner >= 200))
+    assert len(box.plan(ends).starts) == 2
 
 
 def test_blending_keeps_a_constant():
-    plan = plan_windows(np.random.default_rng(2).uniform(0, 80, (2000, 3)), 4, 32)
+    points = np.random.default_rng(2).uniform(-40, 40, (2000, 3))
+    box = next(box for box in boxes(80.0**3, np.full(3, 80.0), 4, 32) if np.all(box.inner >= 80))
+    plan = box.plan(points)
     stitcher = Stitcher(plan)
     for start in plan.starts:
         stitcher.add(start, np.full(plan.shape, 3.0, np.float32))
