@@ -102,7 +102,7 @@ def boxes(volume: float, reach: np.ndarray, margin: int, largest: int) -> Iterat
 def _along(reach: float, margin: int, largest: int) -> np.ndarray:
     """Points of a window, windows and margin along an axis, (n, 3): each way reaches further than all
     that are less work, the last as far as needed."""
-    multiples = np.arange(_SMALLEST, largest + 1, _MULTIPLE)
+    multiples = np.arange(min(_SMALLEST, largest), largest + 1, _MULTIPLE)
     ways = [(points, 1, margin // _PART) for points in multiples]
     wide = multiples[multiples > 2 * margin]
     most = int(reach // (wide[-1] - 2 * margin)) + 1
