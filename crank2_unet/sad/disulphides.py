@@ -57,7 +57,7 @@ def with_disulphides(model: Model, values: Values) -> tuple[Values, list[dict]]:
 
 def _split(model: Model, values: Values, singles: np.ndarray) -> Values:
     """The sites, those to be split replaced by their halves, which come last."""
-    b_iso = min(float(np.median(values["b_iso"])), max(model.restraints.b, 1.0))
+    b_iso = min(float(np.median(values["b_iso"])), max(model.restraints.scale.b, 1.0))
     grid = gradient_map(model, values, b_iso)
     bond = _HALF * _directions()
     to_fractional = np.array(model.cell.frac.mat.tolist())

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import i0e, i1e
 
 from ..crystal.reflections import Reflections
+from ..solvent.matthews import Composition
 from .friedel import Observed, bin_means
 from .restraints import Restraints
 from .scatterer import Scatterer
@@ -106,13 +107,14 @@ class Model:
     """
 
     def __init__(self, observed: Observed, reflections: Reflections, scatterer: Scatterer,
-                 prior: np.ndarray | None = None):
+                 prior: np.ndarray | None = None, composition: Composition | None = None):
         self.obs, self.reflections, self.prior = observed, reflections, prior
         self.cell, self.spacegroup = cell, spacegroup = reflections.cell, reflections.spacegroup
         self.f_double_prime = scatterer.f_double_prime
         axes = np.array(cell.parameters[:3])
-        self.restraints = Restraints(*wilson_scale(observed, cell, spacegroup), scatterer, axes)
-        self.form_factor = scatterer.form_factor(observed.inverse_d_squared)
+        self.restraints = Restraints(
+            wilson_scale(observed, cell, spacegroup, composition), scatterer, axes)
+        self.form_factor = scatterer.with_surroundings(observed.inverse_d_squared)
         self.operations = [(np.array(op.rot) / op.DEN, np.array(op.tran) / op.DEN)
                            for op in spacegroup.operations().sym_ops]
         # projects a shift on the directions along which the origin is free
@@ -128,7 +130,7 @@ class Model:
         largest = max(atom.occ for atom in atoms)
         b_iso = np.array([atom.b_iso for atom in atoms])
         values = {"occupancy": np.array([atom.occ / largest for atom in atoms]),
-                  "b_iso": np.clip(b_iso - b_iso.mean() + self.restraints.b, 1.0, 300.0),
+                  "b_iso": np.clip(b_iso - b_iso.mean() + self.restraints.scale.b, 1.0, 300.0),
                   "xyz": _positions(sites), "reference": _positions(sites),
                   "given": np.arange(len(atoms))}
         obs = self.obs

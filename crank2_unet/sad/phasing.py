@@ -21,8 +21,12 @@ DANO given F, in which the unknown phase is integrated out.
 The data fix H", the product of f'' and occupancies, but hardly H: its likelihood is decided by what
 the Gaussians leave out (on eight real sets it made the sites scatter 1/4 to 4 times what they can, and
 the first part of P far too sure or too vague).  So H follows from H" and what is known beforehand: the
-absolute scale of the data by Wilson statistics, the occupancies that the element can have, and f'' with
-its uncertainty, large near an edge.
+absolute scale of the data by Wilson statistics and the composition, the occupancies that the element
+can have, none above 1, and f'' with its uncertainty, large near an edge.
+
+F is not H on average, but what sites and all that usually surrounds them scatter: at 6 to 12 Angstrom
+the solvent that a residue displaces is more than the sulphur in it.  H is meant with its surroundings
+(:meth:`~.scatterer.Scatterer.with_surroundings`).
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ from ..crystal.phases import phi_fom_from_hl, to_complex
 from ..crystal.reflections import Reflections, enantiomorph
 from ..crystal.sites import model_of_sites
 from ..errors import InputError
+from ..solvent.matthews import Composition
 from .completion import Changes, merged
 from .completion import complete as complete_sites
 from .friedel import Observed, bin_means, mean_amplitude
@@ -77,7 +82,8 @@ class SadResult:
 
 def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
               cycles: int = 5, progress: Callable[[int, int], None] | None = None,
-              complete: bool = True, phases: np.ndarray | None = None) -> SadResult:
+              complete: bool = True, phases: np.ndarray | None = None,
+              composition: Composition | None = None) -> SadResult:
     """Phase anomalous data with known sites of the anomalous scatterer.
 
     Parameters
@@ -94,6 +100,7 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
         (alone: combined with the experiment's, they confirm false sites where phases are poor).  They
         serve to find and refine the sites only: the phases that are returned are computed anew from
         the data, so that they can be improved again without counting anything twice.
+    composition : of one copy of the molecule, for the absolute scale; None: that of the mean crystal.
 
     Returns
     -------
@@ -101,8 +108,9 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
     measured reflections), phasing_power (rms ratio of calculated difference and its error V^1/2),
     f_double_prime (fitted), sigma_scale (factor of the uncertainties of DANO), map_skewness (of the
     m|F| map; clearly larger in the right hand), absolute (what the scale rests on: wilson_b in
-    Angstrom^2; occupancy, root mean square on the absolute scale; share of the sites in the mean of
-    F^2; f_double_prime_given and its relative uncertainty), f_double_prime_comment, sites
+    Angstrom^2; scale_uncertainty, of the logarithm of the scale; occupancy, root mean square on the
+    absolute scale; share of the sites, with what surrounds them, in the mean of F^2;
+    f_double_prime_given and its relative uncertainty), f_double_prime_comment, sites
     (:func:`~.completion.describe`), completion (:class:`~.completion.Changes`, the threshold, and
     whether phases were given; None without completion) and bins (d_max, d_min, n, fom, rms_dano,
     rms_calculated, rms_error, phasing_power).
@@ -120,7 +128,8 @@ def phase_sad(data: AnomalousData, sites: gemmi.Structure, scatterer: Scatterer,
     observed = Observed.of(data)
 
     def model_of(obs: Observed, prior: np.ndarray | None = None) -> Model:
-        return Model(obs, data.reflections, scatterer, None if prior is None else prior[obs.place])
+        return Model(obs, data.reflections, scatterer, None if prior is None else prior[obs.place],
+                     composition)
 
     paired = observed.select(observed.paired)
     model, changes = model_of(paired, phases), Changes()
@@ -192,7 +201,8 @@ def _statistics(model: Model, values: Values, fom: np.ndarray, h2: np.ndarray,
 def _absolute(model: Model, values: Values, h: np.ndarray) -> dict:
     """The absolute scale and what it rests on."""
     obs, known = model.obs, model.restraints
-    return {"wilson_b": known.b, "occupancy": known.occupancy(values),
+    return {"wilson_b": known.scale.b, "scale_uncertainty": known.scale.width,
+            "occupancy": known.occupancy(values),
             "share": float(np.mean(np.abs(h) ** 2 / obs.epsilon)
                            / np.mean(obs.f ** 2 / obs.epsilon)),
             "f_double_prime_given": known.scatterer.f_double_prime,

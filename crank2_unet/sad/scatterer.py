@@ -12,6 +12,21 @@ from ..errors import InputError
 _NEAR_EDGE = 12.0  # eV: chemical shift, calibration and energy spread together
 # f'' of selenomethionine at the peak is 4 to 7 electrons, at the inflection point 2 to 3.5
 _WHITE_LINE, _WHITE_LINE_UNCERTAINTY = 1.2, 0.4
+# What surrounds an atom scatters in phase with it, or against it where solvent is displaced: mean
+# structure factor in the direction of the atoms of a kind less their own form factor, electrons, from
+# 1/d = 0.0125/A on in steps of 0.025/A; 400 deposited structures with bulk solvent.
+_STEP = 0.025
+_AROUND_METHIONINE = np.array([
+    3.0, -15.0, -21.0, -31.0, -25.0, -14.0, -7.0, -1.6, 4.5, 6.5,
+    6.0, 2.8, -1.0, -3.3, -4.0, -3.0, -1.8, -0.8, -0.5, -0.4])
+_AROUND_CYSTEINE = np.array([
+    24.0, 4.0, -2.0, -10.0, -18.0, -16.0, -11.0, -9.0, -3.5, 1.3,
+    4.0, 4.0, 2.0, 0.4, -0.6, -1.7, -1.8, -1.4, -0.3, -0.2])
+_AROUND_HALIDE = np.array([
+    20.0, 3.0, -18.0, -18.0, -12.0, -9.0, -13.0, -16.0, -9.0, -1.0,
+    4.8, 4.0, 1.6, 0.6, -0.9, -0.3, 0.5, -0.2, -1.0, -1.5])
+_AROUND = {"Se": _AROUND_METHIONINE, "S": (_AROUND_METHIONINE + _AROUND_CYSTEINE) / 2,
+           **dict.fromkeys(("Cl", "Br", "I"), _AROUND_HALIDE)}
 _LARGEST = 50.0  # electrons; those of all elements, at any wavelength of crystallography, are smaller
 
 
@@ -60,3 +75,16 @@ class Scatterer:
                              "give the symbol of the anomalous scatterer, such as Se.")
         terms = [a * np.exp(-b * inverse_d_squared / 4) for a, b in zip(table.a, table.b)]
         return np.sum(terms, axis=0) + table.c + self.f_prime
+
+    def with_surroundings(self, inverse_d_squared: np.ndarray) -> np.ndarray:
+        """The form factor with what usually surrounds such an atom in a protein crystal, electrons.
+
+        Of metals nothing is added: their surroundings are of too many kinds, and their own form factor
+        is large.
+        """
+        own = self.form_factor(inverse_d_squared)
+        if self.element not in _AROUND:
+            return own
+        around = _AROUND[self.element]
+        centres = _STEP * (np.arange(len(around)) + 0.5)
+        return own + np.interp(np.sqrt(inverse_d_squared), centres, around)
