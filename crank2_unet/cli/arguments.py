@@ -146,6 +146,7 @@ SIGF, HLA-HLD, PHIB, FOM), sites.pdb, result.json and report.html.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="Friedel mates: F(+), F(-) or I(+), I(-)")
     _add_output(parser)
     _add_phasing(parser)
+    _add_composition(parser)
     parser.add_argument("--hand", choices=["given", "both"], default="given",
                         help="both: also phase the other hand of the sites")
     parser.add_argument("--cycles", type=int, default=5, metavar="N",
@@ -238,10 +239,14 @@ def _add_columns(parser) -> None:
     group.add_argument("--colin-fc", metavar="F,PHI", help="coefficients of the starting map")
 
 
-def _add_content(parser) -> None:
+def _add_composition(parser) -> None:
     group = parser.add_argument_group("content of the crystal").add_mutually_exclusive_group()
     group.add_argument("--seq", metavar="FILE", help="sequence of one copy, FASTA or PIR")
     group.add_argument("--residues", type=int, metavar="N", help="residues of one copy")
+
+
+def _add_content(parser) -> None:
+    _add_composition(parser)
     parser.add_argument("--solvent-content", type=float, metavar="X",
                         help="fixes the solvent content, 0-1; default: estimated")
 

@@ -137,6 +137,7 @@ def _phasing(options) -> dict:
     return {"sites": options.sites,
             "scatterer": element if None in given else Scatterer(element, *given),
             "wavelength": options.wavelength, "complete": not options.keep_sites,
+            "sequence": options.seq, "residues": options.residues,
             "colin_fpm": options.colin_fpm, "colin_ipm": options.colin_ipm}
 
 

@@ -101,6 +101,4 @@ class Content:
     solvent_content: float | None = None
 
     def composition(self) -> Composition | None:
-        if self.sequence:
-            return Composition.from_file(self.sequence)
-        return Composition.from_residues(self.residues) if self.residues else None
+        return Composition.given(self.sequence, self.residues)

@@ -26,6 +26,7 @@ from ..files.output import staged
 from ..pipeline import Progress
 from ..report.figures import Layer
 from ..sad.phasing import SadResult, Scatterer, other_hand, phase_sad
+from ..solvent.matthews import Composition
 from .result import Clock, Warnings, describe_input, finish, header
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
               colin_fpm: str | None = None, colin_ipm: str | None = None,
               wavelength: float | None = None, cycles: int = 5, progress: Progress | None = None,
               complete: bool = True, phases: str | None = None,
-              colin_phases: str | None = None) -> dict:
+              colin_phases: str | None = None, sequence: str | None = None,
+              residues: int | None = None) -> dict:
     """SAD phases from Friedel mates and known sites, which are completed; writes phased.mtz, sites.pdb,
     result.json and report.html (with ``_other_hand`` in the names of the second hand), and returns the
     result.
@@ -56,18 +58,20 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
     phases : MTZ file with improved phases of the given hand to find sites by: dm.mtz as
         :func:`~.dm.run_dm` has left it, or any with ``colin_phases``.
     colin_phases : its Hendrickson-Lattman coefficients, of the modified map alone.
+    sequence, residues : of one copy, file or number, for the absolute scale.
     """
     if phases and (hands == "both" or not complete):
         raise InputError("Improved phases are to complete the sites of one hand: they are of no use "
                          "with both hands, or with sites that are kept.")
     clock = Clock()
     with Warnings() as warnings, staged(
-            folder, "phase", [mtzin, sites, phases], ["phased.mtz", "sites.pdb"]) as stage:
+            folder, "phase", [mtzin, sites, phases, sequence], ["phased.mtz", "sites.pdb"]) as stage:
         with clock.stage("read"):
             file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
             element = scatterer if isinstance(scatterer, str) else scatterer.element
             structure = read_sites(sites, data.reflections, element)
             scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
+            composition = Composition.given(sequence, residues)
             prior = _improved_phases(phases, colin_phases, data.reflections)
         reports, layers = [], []
         with clock.stage("phasing"):
@@ -79,7 +83,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     turned = Reflections(data.reflections.cell, group, data.reflections.d_min)
                     data = replace(data, reflections=turned)
                 phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
-                    _progress_of_part, progress, number, len(wanted)), complete, prior)
+                    _progress_of_part, progress, number, len(wanted)), complete, prior, composition)
                 _judge(phased, hand)
                 reports.append(_write_hand(stage, file, data.reflections, phased, hand, labels))
                 places = [site["xyz"] for site in phased.statistics["sites"]]

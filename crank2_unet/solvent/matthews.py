@@ -56,6 +56,13 @@ class Composition:
                                             + NUCLEIC_SPECIFIC_VOLUME * self.nucleic)
 
     @classmethod
+    def given(cls, sequence: str | Path | None, residues: int | None) -> Composition | None:
+        """By a file of sequences or, without one, a number of residues; None without either."""
+        if sequence:
+            return cls.from_file(sequence)
+        return cls.from_residues(residues) if residues else None
+
+    @classmethod
     def from_residues(cls, residues: int) -> Composition:
         """A protein of a number of average residues."""
         if residues < 1:

@@ -161,7 +161,8 @@ def _phased_from_sites(folder: Path) -> PhasedData:
         raise InputError(f"{folder / 'data.mtz'} does not say the wavelength.")
     sites = _in_crystal(folder / SITES, data.reflections)
     element = Counter(cra.atom.element.name for cra in sites[0].all()).most_common(1)[0][0]
-    phased = phase_sad(data, sites, Scatterer.at_wavelength(element, data.wavelength))
+    phased = phase_sad(data, sites, Scatterer.at_wavelength(element, data.wavelength),
+                       composition=Composition.from_file(folder / SEQUENCE))
     return PhasedData(data.reflections, phased.f, phased.sigf, phased.hl, phased.coefficients)
 
 
