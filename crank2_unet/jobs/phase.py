@@ -134,11 +134,20 @@ def _judge(phased: SadResult, hand: str) -> None:
     for row in completion["dropped"] if completion else ():
         _log.warning("The site at %s is dropped: the data do not support it (%.1f sigma).",
                      _place(row["xyz"]), row["height"])
+    if _scattering(phased, given=False) > _scattering(phased, given=True):
+        _log.warning("The sites that were added to the %s hand scatter more than those that were "
+                     "given: they can be of the other hand, or wrong altogether. Judge by the maps of "
+                     "both hands, as 'crank2-unet solve' does.", hand)
     power = phased.statistics["phasing_power"]
     if power < _NO_POWER:
         _log.warning("The phasing power of the %s hand is %.2f, as of sites that do not explain the "
                      "data: wrong sites, another origin, setting or element, or no anomalous signal.",
                      hand, power)
+
+
+def _scattering(phased: SadResult, given: bool) -> float:
+    """Sum of the squared occupancies of the sites that were given, or of those that were not."""
+    return sum(site["occupancy"] ** 2 for site in phased.statistics["sites"] if site["given"] is given)
 
 
 def _density(data: AnomalousData, phased: SadResult) -> gemmi.FloatGrid:

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import gemmi
 import pytest
 
 from crank2_unet.cli.main import main
+from crank2_unet.jobs.phase import _judge
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = ["phase", str(EXAMPLES / "example.mtz"), "--element", "Se", "--cycles", "1"]
@@ -58,6 +60,24 @@ def test_improved_phases_are_of_one_hand(changed, tmp_path, capsys):
     assert "both hands" in capsys.readouterr().err
     assert main([*EXAMPLE, *more]) == 1
     assert "is not the dm.mtz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("added, doubtful", [(0.5, False), (1.0, True)])
+def test_more_added_than_given_is_doubtful(added, doubtful, caplog):
+    """One site, or those of 10 % of the scattering, may be completed in either hand."""
+    sites = [{"occupancy": 0.7, "given": True}, {"occupancy": added, "given": False}]
+    statistics = {"sites": sites, "completion": None, "phasing_power": 1.0}
+    _judge(SimpleNamespace(statistics=statistics), "given")
+    assert ("of the other hand" in caplog.text) is doubtful
+
+
+def test_the_composition_counts(changed, tmp_path):
+    found, kept = [], ["--sites", str(changed), "-o", str(tmp_path), "--keep-sites"]
+    for more in ([], ["--seq", str(EXAMPLES / "sequence.fasta")]):
+        assert main([*EXAMPLE, *kept, *more]) == 0
+        found.append(json.loads((tmp_path / "result.json").read_text())["phasing"]["absolute"])
+    assert found[0]["scale_uncertainty"] != found[1]["scale_uncertainty"]
+    assert found[0]["occupancy"] == pytest.approx(found[1]["occupancy"], rel=0.3)
 
 
 @pytest.mark.slow

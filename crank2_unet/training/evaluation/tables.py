@@ -38,8 +38,8 @@ class Table:
 
 def make_tables(report: dict) -> list[Table]:
     """All tables of a report of :func:`~.validate.validate` that has anything to show in them."""
-    makers = (_medians, _pairs, _classes, *(_binned(key) for key in _BINS), _shells, _honesty, _solvent,
-              _segmentation, _building, _worst, _entries, _cost)
+    makers = (_medians, _pairs, _classes, *(_binned(key) for key in _BINS), _shells, _honesty, _start,
+              _solvent, _segmentation, _building, _worst, _entries, _cost)
     tables = [maker(report) for maker in makers]
     return [table for table in tables if table.rows]
 
@@ -212,6 +212,26 @@ def _honesty(report: dict) -> Table:
                          float(np.mean(np.abs(inside) > HONEST))])
     return Table("Honesty: mean figure of merit less mean cosine of the phase error", [
         "data", "run", "median size", "worst", "of", "shells", f"share off by > {HONEST:g}"], rows)
+
+
+def _start(report: dict) -> Table:
+    """Honesty of the starting phases of each data set, by shell."""
+    def excess(shell: dict) -> float:
+        found = [shell[group] for group in _GROUPS if shell[group]]
+        return float(np.average([means["fom"] - means["cos"] for means in found],
+                                weights=[means["n"] for means in found]))
+
+    rows, used = [], set()
+    for entries in groups(report).values():
+        for name, entry in entries.items():
+            start = entry["runs"]["start"]
+            shells = {shell["d_min"]: excess(shell) for shell in start["shells"]}
+            used |= set(shells)
+            rows.append([name, start["fom"], start["cos"], start["fom"] - start["cos"], shells])
+    limits = [d_min for d_min in SHELLS[1:] if d_min in used]
+    return Table("Honesty of the starting phases: fom less cos, by shell",
+                 ["name", "fom", "cos", "less", *map(_shell_name, limits)],
+                 [[*row, *(shells.get(d_min) for d_min in limits)] for *row, shells in rows])
 
 
 def _solvent(report: dict) -> Table:
