@@ -53,8 +53,8 @@ class EngineChoice:
     engine : "embedded", "parrot", or "auto": Parrot if one of the following is given.
     parrot : path or name of the program; default: found.
     options : for Parrot, in one string.
-    ncs : "auto": density is averaged over non-crystallographic symmetry (NCS) if heavy-atom sites are
-        known and show one that the map confirms; "none": it is not.
+    ncs : "auto": density is averaged over non-crystallographic symmetry (NCS) that heavy-atom sites,
+        if known, or the map show and the map confirms; "none": it is not.
     ncs_sites : coordinate file of heavy atoms; None: they are not known.
     ncs_operators : nine numbers each, see :meth:`~.ncs.Operator.parse`.
     """
@@ -82,7 +82,7 @@ class EngineChoice:
     def find(self, choice: NetworkChoice, reflections: Reflections) -> Engine:
         sites = read_sites(self.ncs_sites, reflections) if self.ncs_sites else None
         operators = tuple(Operator.parse(text) for text in self.ncs_operators)
-        embedded = EmbeddedEngine(sites, operators)
+        embedded = EmbeddedEngine(sites, operators, ncs_from_map=self.ncs == "auto")
         about_parrot = bool(self.parrot or self.options)
         if self.engine == "embedded" and about_parrot:
             raise InputError("--parrot and --parrot-options are of no use with --engine embedded. "

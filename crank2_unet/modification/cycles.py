@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Optional
 
 import gemmi
 import numpy as np
@@ -26,7 +26,7 @@ from .sharpening import Sharpening
 from .shell_statistics import shell_statistics
 from .weighting import Trust, Weighted, combine
 
-Averager = Callable[[gemmi.FloatGrid, int, float], NcsSums]
+Averager = Callable[[gemmi.FloatGrid, int, float], Optional[NcsSums]]
 
 # Correlation of the changes of the map in two cycles, below which the second takes back the first.
 # Others have hardly any correlation, however far the phases are from their end.
@@ -224,7 +224,7 @@ class _Sequence:
         """One cycle, after which the map is that of the next."""
         reflections = self._data.reflections
         density = self.map.density
-        ncs = self._averager and self._averager(density, cycle, reliability(density, weights))
+        ncs = self._averager(density, cycle, reliability(density, weights)) if self._averager else None
         self.ncs_correlation = ncs.correlation if ncs else None
         made = modify_map(density, weights, reflections.d_min, ncs, self._knowledge)
         self.gamma, self.modified = made.gamma, self._less_own(made)

@@ -17,6 +17,7 @@ from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl
 from .cycles import MOST_CYCLES, modify_density
 from .ncs import NcsAverager, Operator
+from .ncs_map import MapAverager
 from .ncs_search import SITES_RADIUS, operators_from_sites, with_inverses
 from .region_weights import RegionWeights
 
@@ -82,11 +83,13 @@ class EmbeddedEngine:
     ----------
     ncs_sites : heavy atoms whose arrangement may tell of NCS; None: they are not known.
     ncs_operators : known ones, each with a mask of its own round its source, as of domains that move
-        against each other; then sites are not asked.
+        against each other; then neither sites nor map are asked.
+    ncs_from_map : operators are looked for in the map, too, once some cycles have improved it.
     """
 
     ncs_sites: gemmi.Structure | None = None
     ncs_operators: tuple[Operator, ...] = ()
+    ncs_from_map: bool = False
     name, most_cycles = "embedded", MOST_CYCLES
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
@@ -96,18 +99,20 @@ class EmbeddedEngine:
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
         how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells}
-        if self.ncs_sites is not None or self.ncs_operators:
+        if averager or self.ncs_sites is not None:
             how["ncs"] = [{"operator": str(operator), **asdict(statistics)} for operator, statistics in
                           (zip(averager.operators, averager.statistics) if averager else ())]
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 
     def _averager(self, density: gemmi.FloatGrid) -> NcsAverager | None:
-        """Averaging by the operators given, or by those that the sites show and the map confirms; None
-        without."""
+        """Averaging by the operators given, or by those that the sites show and the map confirms, and
+        those found in the map; None without."""
         if self.ncs_operators:
             return NcsAverager(with_inverses(self.ncs_operators, density), density)
         operators = operators_from_sites(self.ncs_sites, density) if self.ncs_sites else []
+        if self.ncs_from_map:
+            return MapAverager(operators, density)
         return NcsAverager(operators, density, SITES_RADIUS) if operators else None
 
 

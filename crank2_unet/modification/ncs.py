@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import gemmi
 import numpy as np
@@ -27,7 +28,7 @@ _SIGMAS = 4.0
 _PEAK = 2.0  # times the 68.3 % quantile of the absolute density, at which peaks are clipped
 _COARSE = 3  # grid steps between points at which correlations are calculated
 _POINTS = 1500  # of the mask, enough to refine an operator
-_TURN, _SHIFT = 2.0, 0.3  # degrees and Angstrom, first steps of the refinement
+_STEP = 2.0, 0.3  # degrees and Angstrom, first steps of the refinement
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,15 @@ class NcsAverager:
     def __init__(self, operators: Sequence[Operator], start: gemmi.FloatGrid, radius: float = 6.0):
         self.operators = list(operators)  #: as last refined
         self.statistics: list[OperatorStatistics] = []  #: of the last cycle
-        self._radius, self.level = radius, correlation_level(_clipped(start), radius)
+        self._radius, self._start = radius, start
 
-    def __call__(self, density: gemmi.FloatGrid, cycle: int, reliability: float = 0.0) -> NcsSums:
+    @cached_property
+    def level(self) -> float:
+        """Local correlation from which the map agrees with its copy."""
+        return correlation_level(_clipped(self._start), self._radius)
+
+    def __call__(self, density: gemmi.FloatGrid, cycle: int, reliability: float = 0.0,
+                 ) -> NcsSums | None:
         """Sums over the operators; those are refined in cycles 1, 2, 4, 7, 10, ...
 
         ``reliability`` is the share of the variance of the density that is signal, 0..1.
@@ -161,7 +168,7 @@ class NcsAverager:
             some = mask.some
             values = unique[some.orbit]
             if cycle <= 2 or cycle % 3 == 1:
-                operator = _refine(operator, some, values, level_peaks)
+                operator = _refined(operator, some.points, some.weight, values, level_peaks, _STEP)
                 self.operators[number] = operator
             correlation = _correlation(values, level_peaks.at(operator.apply(some.points)), some.weight)
             self.statistics.append(OperatorStatistics(mask.volume / _asu_volume(density), correlation))
@@ -292,16 +299,25 @@ def _on_grid(density: gemmi.FloatGrid, weight: np.ndarray, start: np.ndarray, sp
                  values[tuple(chosen.T)], volume)
 
 
-def _refine(operator: Operator, mask: _Mask, values: np.ndarray, fine: _Periodic) -> Operator:
-    """The operator nearby by which the densities within the mask correlate best."""
-    centre = np.average(mask.points, axis=0, weights=mask.weight)
-    operator = replace(operator, source=centre, target=operator.apply(centre))
-    unit = np.concatenate([np.full(3, np.deg2rad(_TURN)), np.full(3, _SHIFT)])
+def refined(operator: Operator, points: np.ndarray, density: gemmi.FloatGrid,
+            step: tuple[float, float]) -> Operator:
+    """The operator nearby by which densities at points (m, 3) and where it brings them correlate best.
 
-    def cost(step: np.ndarray) -> float:
-        turn, shift = np.split(step * unit, 2)
-        return -_correlation(values, fine.at(operator.moved(turn, shift).apply(mask.points)),
-                             mask.weight)
+    ``step`` : degrees and Angstrom, of the first steps of the search.
+    """
+    fine = _Periodic(density)
+    return _refined(operator, points, np.ones(len(points)), fine.at(points), fine, step)
+
+
+def _refined(operator: Operator, points: np.ndarray, weight: np.ndarray, values: np.ndarray,
+             fine: _Periodic, step: tuple[float, float]) -> Operator:
+    centre = np.average(points, axis=0, weights=weight)
+    operator = replace(operator, source=centre, target=operator.apply(centre))
+    unit = np.repeat([np.deg2rad(step[0]), step[1]], 3)
+
+    def cost(steps: np.ndarray) -> float:
+        turn, shift = np.split(steps * unit, 2)
+        return -_correlation(values, fine.at(operator.moved(turn, shift).apply(points)), weight)
     simplex = np.vstack([np.zeros(6), np.eye(6)])
     found = minimize(cost, np.zeros(6), method="Nelder-Mead",
                      options={"initial_simplex": simplex, "maxfev": 200, "xatol": 0.01, "fatol": 1e-4})

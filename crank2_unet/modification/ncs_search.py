@@ -18,9 +18,10 @@ _MOST_SITES = 60  # sites taken into account, the strongest
 _MOST_MATCHES = 500  # superpositions taken into account, the best
 _MOST_OPERATORS = 16  # of them that differ and are tried against the map
 _AS_THEY_ARE = 3  # a cycle in which NcsAverager does not refine operators
-# Of the asymmetric unit: a relation that holds over more is a pseudo-symmetry of the crystal, or of the
-# sites and hence of the errors of SAD phases (seen on gamma-adaptin, which has one copy).
-_MOST_SHARE = 1.5
+# Of the asymmetric unit, in which densities must agree: a relation that holds over more is a
+# pseudo-symmetry of the crystal, or of the sites and hence of the errors of SAD phases (seen on
+# gamma-adaptin, which has one copy, and insulin with zinc).
+_LEAST_SHARE, _MOST_SHARE = 0.1, 2.0
 # Degrees and Angstrom: operators closer than this are one, and those so close to a symmetry of the
 # crystal tell nothing new.
 _SAME, _CRYSTALLOGRAPHIC = (6.0, 3.0), (12.0, 10.0)
@@ -30,7 +31,8 @@ _CHAIN_RMSD, _LOOSE, _LEAST_RESIDUES = 2.0, 0.2, 16
 
 
 def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
-                         radius: float = SITES_RADIUS, least_share: float = 0.1) -> list[Operator]:
+                         radius: float = SITES_RADIUS, least_share: float = _LEAST_SHARE,
+                         ) -> list[Operator]:
     """Operators that superpose the surroundings of heavy-atom sites and that the map confirms.
 
     Three sites near one site and three near another fix an operator if their distances agree; it is
@@ -47,24 +49,37 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
     -------
     Operators and their inverses, no two the same by crystal symmetry, best first.
     """
-    found: list[Operator] = []
-    for operator in _candidates(sites, density)[:_MOST_MATCHES]:
-        new = not any(equal_by_symmetry(operator, known, density) for known in found)
-        if new and len(found) < _MOST_OPERATORS:
-            found.append(operator)
+    found = distinct(_candidates(sites, density)[:_MOST_MATCHES], density)[:_MOST_OPERATORS]
+    return confirmed(found, density, radius, least_share)
+
+
+def confirmed(operators: Sequence[Operator], density: gemmi.FloatGrid, radius: float,
+              least_share: float = _LEAST_SHARE, least_correlation: float = 0.0) -> list[Operator]:
+    """Those of the operators that the map confirms once they are refined.
+
+    Parameters
+    ----------
+    operators : no two the same.
+    density, radius, least_share : see :func:`operators_from_sites`.
+    least_correlation : of the density with its copy, where it agrees.
+
+    Returns
+    -------
+    Operators and their inverses, no two the same by crystal symmetry, best first.
+    """
+    found = list(operators)
+    if not found:
+        return []
     # as they are, few agree anywhere; refined twice, those that are the same show it
     averager = NcsAverager(found, density, radius)
     for cycle, least in ((_AS_THEY_ARE, least_share / 5), (1, least_share), (1, least_share)):
         averager.operators = found
         averager.measure(density, cycle)
-        volumes = [one.volume for one in averager.statistics]
-        found = [averager.operators[i] for i in np.argsort(volumes)[::-1]
-                 if least < volumes[i] < _MOST_SHARE]
-    best: list[Operator] = []
-    for operator in found:
-        if not any(equal_by_symmetry(operator, known, density) for known in best):
-            best.append(operator)
-    return with_inverses(best, density)
+        worth = averager.statistics
+        order = sorted(range(len(found)), key=lambda i: -worth[i].volume)
+        found = [averager.operators[i] for i in order if least < worth[i].volume < _MOST_SHARE
+                 and worth[i].correlation >= least_correlation]
+    return with_inverses(distinct(found, density), density)
 
 
 def operators_from_chains(model: gemmi.Structure, density: gemmi.FloatGrid) -> list[Operator]:
@@ -180,9 +195,15 @@ def _superpose(here: np.ndarray, there: np.ndarray) -> tuple[Operator, float]:
 
 def with_inverses(operators: Sequence[Operator], grid: gemmi.FloatGrid) -> list[Operator]:
     """The operators and those inverses that are not among them."""
+    return distinct([*operators, *(operator.inverse() for operator in operators)], grid)
+
+
+def distinct(operators: Sequence[Operator], grid: gemmi.FloatGrid,
+             tolerance: tuple[float, float] = _SAME) -> list[Operator]:
+    """The first of those that are the same; ``tolerance`` as in :func:`equal_by_symmetry`."""
     out: list[Operator] = []
-    for operator in (*operators, *(operator.inverse() for operator in operators)):
-        if not any(equal_by_symmetry(operator, known, grid) for known in out):
+    for operator in operators:
+        if not any(equal_by_symmetry(operator, known, grid, tolerance) for known in out):
             out.append(operator)
     return out
 

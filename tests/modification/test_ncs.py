@@ -15,10 +15,12 @@ from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_comp
 from crank2_unet.errors import InputError
 from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
 from crank2_unet.jobs.phase import sites_that_phased
+from crank2_unet.modification import ncs_map
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.expectation import modify_map
 from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, copy_weight, correlation_level
+from crank2_unet.modification.ncs_map import LOOK, MapAverager, operators_from_map
 from crank2_unet.modification.ncs_search import (
     equal_by_symmetry,
     operators_from_chains,
@@ -127,6 +129,40 @@ def test_no_operator_comes_from_wrong_sites(crystal):
     for cra in sites[0].all():
         cra.atom.pos = gemmi.Position(*rng.uniform(0, 30, 3))
     assert operators_from_sites(sites, start(data), RADIUS, 0.1) == []
+
+
+def test_operators_are_found_in_the_map(crystal, monkeypatch):
+    _, operator, data, _, _ = crystal
+    # for molecules of 9 Angstrom
+    for name, value in (("_RADIUS", 8.0), ("_RESOLUTION", 3.5), ("_PEAK", (25.0, 6.0)),
+                        ("SITES_RADIUS", RADIUS)):
+        monkeypatch.setattr(ncs_map, name, value)
+    density = start(data)
+    found = operators_from_map(density)
+    for wanted in (operator, operator.inverse()):
+        assert sum(equal_by_symmetry(one, wanted, density, (4.0, 1.0)) for one in found) == 1
+    assert len(found) == 2
+
+
+def test_no_operator_comes_from_a_map_without_copies():
+    data, _, _ = noisy(blob("C 1 2 1"), fom=0.75)
+    assert operators_from_map(start(data)) == []
+
+
+def test_the_map_of_one_cycle_is_searched_unless_it_is_good(crystal, monkeypatch):
+    _, operator, data, _, _ = crystal
+    density, searched = start(data), []
+    monkeypatch.setattr(ncs_map, "operators_from_map", lambda map_: searched.append(map_) or [operator])
+    averager = MapAverager([], density)
+    assert averager(density, LOOK - 1, 0.3) is None and averager(density, LOOK, 0.9) is None
+    assert not searched
+    for _ in range(2):  # the control and the map
+        assert averager(density, LOOK, 0.3).weight.any()
+    assert len(searched) == 1
+    known = MapAverager([operator], density)
+    assert known(density, 1, 0.3).weight.any()
+    known(density, LOOK, 0.3)
+    assert len(known.operators) == 1  # the same one again
 
 
 def test_refinement_finds_the_operator_from_nearby(crystal):

@@ -63,10 +63,10 @@ def run_masks(case: Case, found: Segmentation, net: SolventNet, masks: Sequence[
         "classical", "model" and "flat".
     masks : names in ``MASKS``.
     cycles : None: until it converges.
-    ncs : density is averaged over the copies that the sites show, where the map confirms them.
+    ncs : density is averaged over the copies that sites or the map show, where the map confirms them.
     parrot : the program Parrot, which then modifies the density; None: this package does.
     """
-    embedded = EmbeddedEngine(case.sites() if ncs else None)
+    embedded = EmbeddedEngine(case.sites() if ncs else None, ncs_from_map=ncs)
     engine: Engine = embedded if parrot is None else ParrotEngine.find(parrot, ahead=embedded)
     data, content = case.data, found.solvent.value
 
