@@ -13,7 +13,7 @@ class unetdm_report(UnetReport):
     def show_result(self, result: dict) -> None:
         cycles, phases, ncs = result["cycles"], result["phases"], result.get("ncs")
         averaged = "" if ncs is None else (
-            " The map was averaged over NCS." if ncs else " The map confirms no NCS of the sites.")
+            " The map was averaged over NCS." if ncs else " The map shows no NCS.")
         self.show_answers(
             f"The figure of merit is <b>{cycles[-1]['fom']:.2f}</b> after {len(cycles)} cycles. The "
             f"phases given claim {phases['claimed_fom']:.2f}, of which the modified map supports "

@@ -102,7 +102,8 @@ def _add_modification(parser) -> None:
                              "value; default VALUE: of two the rarer one, of several 0")
     parser.add_argument("--ncs", choices=["auto", "none"], default="auto",
                         help="auto (default): average the map over non-crystallographic symmetry "
-                             "that heavy-atom sites show and the map confirms; none: never")
+                             "that heavy-atom sites, or the map after some cycles, show and the map "
+                             "confirms; none: never")
     parser.add_argument("--ncs-sites", metavar="SITES.pdb",
                         help="these sites; default: those that 'crank2-unet phase' has left beside "
                              "IN.mtz, if it has made it")

@@ -193,9 +193,11 @@ def _print_modification(result: dict, options) -> None:
     if "phases" in result:
         print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "
               f"the map supports {result['phases']['supported_fom']:.2f}")
-    if result["ncs_sites"]:
-        found = "" if result.get("ncs", [None]) else ": none that the map confirms, so no averaging"
-        print(f"NCS:              looked for by the sites in {result['ncs_sites']}{found}")
+    sites, found = result["ncs_sites"], result.get("ncs")
+    if sites or found == []:
+        by = f" by the sites in {sites}" if sites else " in the map"
+        none = ": none that the map confirms, so no averaging" if found == [] else ""
+        print(f"NCS:              looked for{by}{none}")
     for ncs in result.get("ncs", []):
         print(f"NCS operator:     {ncs['operator']}, over {ncs['volume']:.2f} of the asymmetric unit, "
               f"correlation {ncs['correlation']:.2f}")

@@ -89,17 +89,36 @@ class Reflections:
 
         The order is that of :data:`NEIGHBOURS`.
         """
-        mates, places = [], []
-        for op in self._operations.sym_ops:
-            turned = self.hkl @ (np.array(op.rot) // op.DEN)
-            mates += [turned, -turned]
-            places += [np.arange(len(self))] * 2
-        keys, position = _keys(np.concatenate(mates)), np.concatenate(places).astype(np.int32)
+        return self._anywhere(self.hkl + NEIGHBOURS[:, None])
+
+    def turned(self, rotation: np.ndarray) -> np.ndarray:
+        """Positions in this list of what is nearest to each reflection and its mates by symmetry once
+        density is turned by ``rotation``, (3, 3) in orthogonal coordinates.
+
+        (operations, n); -1 beyond the list and where it is the reflection itself.
+        """
+        to_orthogonal, back = (np.array(matrix.mat.tolist()) for matrix in (
+            self.cell.frac, self.cell.orth))
+        found = self._anywhere(np.rint(self._mates @ to_orthogonal @ rotation @ back).astype(int))
+        return np.where(found == np.arange(len(self)), -1, found)
+
+    @cached_property
+    def _mates(self) -> np.ndarray:
+        """Indices equivalent by symmetry, without those of Friedel, (operations, n, 3)."""
+        return np.stack([self.hkl @ (np.array(op.rot) // op.DEN) for op in self._operations.sym_ops])
+
+    @cached_property
+    def _sphere(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted keys of all reflections of the sphere and their positions in this list."""
+        keys = np.concatenate([_keys(self._mates), _keys(-self._mates)]).ravel()
         order = np.argsort(keys)
-        keys, position = keys[order], position[order]
-        wanted = _keys((self.hkl + NEIGHBOURS[:, None]).reshape(-1, 3))
+        return keys[order], (order % len(self)).astype(np.int32)
+
+    def _anywhere(self, hkl: np.ndarray) -> np.ndarray:
+        """Position of reflections (..., 3), anywhere in the sphere, in this list; -1 beyond it."""
+        (keys, position), wanted = self._sphere, _keys(hkl)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where(keys[place] == wanted, position[place], -1).reshape(len(NEIGHBOURS), -1)
+        return np.where(keys[place] == wanted, position[place], -1)
 
     def find(self, hkl: np.ndarray) -> np.ndarray:
         """Position of reflections (m, 3), which must be in gemmi's asu, in this list; -1 if absent."""
@@ -142,7 +161,7 @@ def _check_extent(cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup, d_min: flo
 def _keys(hkl: np.ndarray) -> np.ndarray:
     """One integer for each Miller index triple; injective for |index| < 2^20."""
     h = np.asarray(hkl, np.int64) + (1 << 20)
-    return (h[:, 0] << 42) | (h[:, 1] << 21) | h[:, 2]
+    return (h[..., 0] << 42) | (h[..., 1] << 21) | h[..., 2]
 
 
 def enantiomorph(spacegroup: gemmi.SpaceGroup) -> gemmi.SpaceGroup:

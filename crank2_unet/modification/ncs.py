@@ -100,12 +100,14 @@ class NcsSums:
     """Over all operators, at the points of the asymmetric unit, (m,): sums of w rho(Rx), w and w^2.
 
     ``correlation`` : of the density with its copies, mean over the operators by volume; None if none
-    holds."""
+    holds.  ``rotations`` : (3, 3) of those that hold.
+    """
 
     density: np.ndarray
     weight: np.ndarray
     weight_square: np.ndarray
     correlation: float | None = None
+    rotations: Sequence[np.ndarray] = ()
 
 
 class NcsAverager:
@@ -137,16 +139,17 @@ class NcsAverager:
         """
         fine = _Periodic(density)
         count = orbits(density).max() + 1
-        sums = np.zeros((3, count))
+        sums, rotations = np.zeros((3, count)), []
         for operator, mask, one in self._masks(density, cycle):
             weight = copy_weight(one.correlation, reliability) * mask.weight / mask.overlap
             rotated = fine.at(operator.apply(mask.points))
+            rotations.append(operator.rotation)
             for total, values in zip(sums, (weight * rotated, weight, weight**2)):
                 total += np.bincount(mask.orbit, values, count)
         volume, correlation = np.array([(one.volume, one.correlation) for one in self.statistics]).T
         mean = float(np.average(correlation, weights=volume)) if volume.any() else None
         copies, weight, weight_square = sums.astype(np.float32)
-        return NcsSums(copies, weight, weight_square, mean)
+        return NcsSums(copies, weight, weight_square, mean, rotations)
 
     def measure(self, density: gemmi.FloatGrid, cycle: int) -> None:
         """Refine the operators as in a cycle and find what they are worth, without averaging."""

@@ -13,11 +13,12 @@ Fc tells how far they can be trusted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import i0e
 
 from ..crystal.observations import PhasedData
@@ -42,6 +43,7 @@ _NEARBY = 0.7  # width, in steps of h, k, l, of the Gaussian that weighs neighbo
 _STRONG = 6.0  # normalised intensity; what is beyond tells as much
 _RIDGE = 100.0  # reflections with one neighbour that speak for no correlation of intensities
 _LEAST_EXPECTED = 0.1  # intensity that neighbours can let expect
+_LEAST_SCALE = 0.01  # of Hendrickson-Lattman coefficients that are too sure
 _EXPECTED_WEIGHT = 6.0  # of the expected intensity of what is filled in; 2 to 6 are as good
 
 
@@ -119,7 +121,8 @@ class _Pair:
 
 
 def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
-            held_back: np.ndarray | None = None) -> Weighted:
+            held_back: np.ndarray | None = None, rotations: Sequence[np.ndarray] = (),
+            ) -> Weighted:
     """Combine the phases of a modified map with the experimental ones.
 
     Parameters
@@ -129,6 +132,7 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
     trust : what is believed of the agreement of amplitudes and of the experimental phases.
     held_back : (n,) bool, measured reflections that the modified map does not know, nor is the next
         one to know them.  Then ``trust`` is not used but found.
+    rotations : (3, 3) of NCS, which make amplitudes alike.
 
     Notes
     -----
@@ -159,8 +163,9 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
     pair = _Pair(np.nan_to_num(data.f / scale), np.abs(f_calc / scale), noise,
                  np.exp(1j * np.angle(modified)), r.centric)
 
-    even = replace(pair, e_obs=_evened(pair.e_obs, r, measured),
-                   e_calc=_evened(pair.e_calc, r, measured))
+    alike = [r.turned(rotation) for rotation in rotations]
+    even = replace(pair, e_obs=_evened(pair.e_obs, r, measured, alike),
+                   e_calc=_evened(pair.e_calc, r, measured, alike))
     sigma_a = _fit_sigma_a(shells, _log_likelihoods(even.take(used), _SIGMA_A))
     agreement = (_trust_in_agreement(even.take(held_back), sigma_a[held_back]) if found
                  else trust.agreement)
@@ -186,19 +191,43 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
                     free_correlation=even.take(held_back).correlation if found else None)
 
 
-def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray) -> np.ndarray:
-    """Normalised amplitudes (n,) over those that their neighbours in reciprocal space let expect.
+def no_surer_than(weighted: Weighted, other: Weighted, data: PhasedData) -> Weighted:
+    """With Hendrickson-Lattman coefficients scaled down to the mean figure of merit of another
+    combination of the same data, if that is lower; maps stay as they are."""
+    measured, allowed = np.isfinite(data.f), data.reflections.allowed_phase
+
+    def too_sure(scale: float) -> float:
+        _, fom = phi_fom_from_hl(scale * weighted.hl, allowed)
+        return float(np.mean(fom[measured]) - np.mean(other.fom[measured]))
+    if too_sure(1.0) <= 0 or too_sure(_LEAST_SCALE) >= 0:
+        return weighted
+    hl = brentq(too_sure, _LEAST_SCALE, 1.0, xtol=1e-3) * weighted.hl
+    phi, fom = phi_fom_from_hl(hl, allowed)
+    return replace(weighted, hl=hl, phi=phi, fom=fom)
+
+
+def _evened(e: np.ndarray, reflections: Reflections, measured: np.ndarray,
+            alike: Sequence[np.ndarray]) -> np.ndarray:
+    """Normalised amplitudes (n,) over those that other reflections let expect.
 
     Much solvent and translational NCS correlate the intensities of neighbours, the latter with a
-    sign that changes from step to step (Read, Adams & McCoy, 2013, Acta Cryst. D69, 176-183).  A
-    modified map shows their strong and weak regions even where its phases are wrong, and sigma-A would
-    take this for an agreement of phases.  How much each neighbour tells is found by linear regression.
+    sign that changes from step to step (Read, Adams & McCoy, 2013, Acta Cryst. D69, 176-183), and
+    rotational NCS those at places turned into one another (Rossmann & Blow, 1962, Acta Cryst. 15,
+    24-31), ``alike``.  A modified map shows these strong and weak regions even where its phases are
+    wrong, and sigma-A would take this for an agreement of phases.  How much each tells is found by
+    linear regression.
     """
     excess = np.minimum(e**2, _STRONG) - 1
-    nearby = reflections.neighbours
-    there = ((nearby >= 0) & measured[nearby]) * excess[nearby]
+
+    def seen(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        present = (places >= 0) & measured[places]
+        return present, present * excess[places]
+    near = seen(reflections.neighbours)[1]
     # NEIGHBOURS is symmetric: steps to and fro tell the same
-    there = there[:len(there) // 2] + there[:len(there) // 2 - 1:-1]
+    rows = [*(near[:len(near) // 2] + near[:len(near) // 2 - 1:-1])]
+    for present, values in map(seen, alike):
+        rows.append(values.sum(axis=0) / np.maximum(present.sum(axis=0), 1))
+    there = np.array(rows)
     known = there[:, measured]
     tells = np.linalg.solve(known @ known.T + _RIDGE * np.eye(len(known)),
                             known @ (excess[measured] - excess[measured].mean()))

@@ -152,9 +152,6 @@ def judge_result(data: PhasedData, modified: Modified, start: MapQuality | None,
     expected, averaged = regression(features), bool(modified.how.get("ncs"))
     word = word_for(expected)
     reasons = [EVIDENCE[name].sentence(features[name]) for name in regression.weights]
-    if averaged:
-        reasons.append("Averaging over NCS makes the copies alike, errors included: the figure of "
-                       "merit is somewhat too high.")
     return Verdict(word, expected, reasons, advise(word, averaged=averaged), features)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from crystals import SETTINGS, crystal
 
-from crank2_unet.crystal.reflections import NEIGHBOURS, spacegroup_of
+from crank2_unet.crystal.reflections import NEIGHBOURS, Reflections, spacegroup_of
 from crank2_unet.errors import InputError
 
 
@@ -33,3 +33,16 @@ def test_missing_reflections_are_listed():
 def test_unusable_space_groups_are_refused(name, said):
     with pytest.raises(InputError, match=said):
         spacegroup_of(name, "x.mtz")
+
+
+def test_what_is_nearest_to_turned_reflections():
+    reflections = Reflections(gemmi.UnitCell(20, 20, 25, 90, 90, 90), gemmi.SpaceGroup("P 2"), 3.0)
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    for rotation in (quarter, np.eye(3)):
+        wanted = np.rint(reflections.hkl @ rotation).astype(int)
+        place = reflections.turned(rotation)[0]
+        there = place >= 0
+        assert there.any() == (rotation is quarter)  # itself does not count
+        for one, other in zip(wanted[there][::7], reflections.hkl[place[there]][::7]):
+            mates = [s * one * m for s in (1, -1) for m in ([1, 1, 1], [-1, 1, -1])]
+            assert any(np.array_equal(mate, other) for mate in mates)

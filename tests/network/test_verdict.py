@@ -56,8 +56,6 @@ def test_what_is_not_known_is_done_without(data):
     without = judge_result(data, modified(data, GOOD), None)
     assert without.features.keys() == {"fom", "free_correlation", "skewness"}
     assert len(without.reasons) == 3
-    averaged = judge_result(data, modified(data, GOOD, ncs=[{}]), None)
-    assert any("NCS" in text for text in averaged.reasons)
 
 
 def test_phases_of_a_model_prove_nothing(data):
