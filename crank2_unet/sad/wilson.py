@@ -74,8 +74,9 @@ def wilson_scale(obs: Observed, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGro
 
 def _scattering_of_mass(atoms: dict[str, float], mass: float, s2: np.ndarray) -> np.ndarray:
     """Sum of the squared form factors of 1 Da, electrons^2."""
-    return sum(number * Scatterer(element, 0.0, 0.0).form_factor(s2) ** 2
-               for element, number in atoms.items()) / mass
+    squares = [number * Scatterer(element, 0.0, 0.0).form_factor(s2) ** 2
+               for element, number in atoms.items()]
+    return np.sum(squares, axis=0) / mass
 
 
 def _content(composition: Composition | None, cell: gemmi.UnitCell, spacegroup: gemmi.SpaceGroup,
