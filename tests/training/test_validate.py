@@ -189,6 +189,10 @@ def test_reports_pages_and_kept_records(measured_set, toy_net, tmp_path):
     assert files == {"entries", "validation.html", "validation.json", "tables.txt", "honesty.png",
                      "shells.png", "solvent.png", "fig1a_network_variance.png",
                      "fig1a_network_classical.png"}
+    start = entry["runs"]["start"]
+    honesty = (out / "tables.txt").read_text().partition("Honesty of the starting phases")[2]
+    row = next(line for line in honesty.splitlines() if line.startswith("toy@2.5"))
+    assert float(row.split()[3]) == pytest.approx(start["fom"] - start["cos"], abs=2e-3)
     text = (out / "validation.html").read_text()
     assert "bbbb_0 failed: " in text and "Fig. 1(b), R-free after model building, is not drawn" in text
     assert "http:" not in text and "https:" not in text
