@@ -171,8 +171,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
             yield client
         return
     with dask.config.set(_SETTINGS):
-        with _batch_jobs(scheduler, workers) if scheduler else LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
+        with _batch_jobs(scheduler, workers) if scheduler else _processes(workers) as cluster:
             with Client(cluster) as client:
                 if scheduler:
                     _await_a_job(client, scheduler)
@@ -192,6 +191,13 @@ def _await_a_job(client: Client, system: str) -> None:
                          "dask-worker are not in the queue of %s, their own log files say why",
                          minutes, system)
             minutes *= 2
+
+
+def _processes(workers: int) -> LocalCluster:
+    """Workers on this machine; one that dies even as it is started again is asked for once more."""
+    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+    cluster.adapt(minimum=workers, maximum=workers)
+    return cluster
 
 
 def _batch_jobs(system: str, jobs: int):
