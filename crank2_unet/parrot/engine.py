@@ -41,6 +41,7 @@ from ..crystal.reflections import Reflections
 from ..errors import ProgramError
 from ..files.maps import write_map
 from ..modification.engine import EmbeddedEngine, Modified
+from ..modification.ncs_map import LOOK
 from ..modification.ncs_search import SITES_RADIUS
 from ..modification.region_weights import FixedWeights, RegionWeights, VarianceWeights
 from ..modification.sharpening import Sharpening
@@ -55,7 +56,9 @@ from .runs import FO, HL, INPUT, LOG, OUTPUT, SCRIPT, Runs, pair, read_output, w
 _log = logging.getLogger(__name__)
 
 _MAP, _MASK = "parrot_map.ccp4", "parrot_mask.ccp4"
-_AHEAD = 5  # cycles of the embedded engine, after which its trust in the phases hardly changes
+# cycles of the embedded engine: in the last it looks for NCS in the map, and its trust in the phases
+# hardly changes any more
+_AHEAD = LOOK
 _FINEST = 1.0  # Angstrom; Parrot leaves out all data beyond
 
 
@@ -134,8 +137,8 @@ class ParrotEngine:
 
     @property
     def _radius(self) -> tuple[str, ...]:
-        """Option for the radius of the local correlation by which sites are judged."""
-        return () if self.ahead.ncs_sites is None else ("-ncs-mask-filter-radius", f"{SITES_RADIUS:g}")
+        """Option for the radius of the local correlation by which operators were judged ahead."""
+        return () if self.ahead.ncs_operators else ("-ncs-mask-filter-radius", f"{SITES_RADIUS:g}")
 
 
 @dataclass(frozen=True)
