@@ -113,7 +113,7 @@ def soften(mask: gemmi.FloatGrid, sigma: float) -> gemmi.FloatGrid:
     return like(mask, np.clip(blurred, mask.array.min(), mask.array.max(), out=blurred))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # of masks and of the network's input
 def _damping(shape: tuple, cell: tuple, sigma: float) -> np.ndarray:
     """Fourier transform of a Gaussian of standard deviation ``sigma`` Angstrom, float32, at each term
     of the real FFT of a grid."""

@@ -88,8 +88,8 @@ def input_maps(seen: CrystalMap, spec: InputSpec) -> list[gemmi.FloatGrid]:
 
 
 def sample_window(grid: gemmi.FloatGrid, start: np.ndarray, shape: tuple, spacing: float,
-                  rotation: np.ndarray | None = None) -> np.ndarray:
-    """Values of a map on a Cartesian lattice, by linear interpolation in the periodic crystal.
+                  rotation: np.ndarray | None = None, order: int = 1) -> np.ndarray:
+    """Values of a map on a Cartesian lattice, interpolated in the periodic crystal.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ def sample_window(grid: gemmi.FloatGrid, start: np.ndarray, shape: tuple, spacin
     shape : number of points along the three window axes.
     spacing : Angstrom.
     rotation : (3, 3) matrix whose columns are the window axes; default: the orthogonal axes.
+    order : 1 for linear, 3 for cubic interpolation.
 
     Returns
     -------
@@ -107,5 +108,5 @@ def sample_window(grid: gemmi.FloatGrid, start: np.ndarray, shape: tuple, spacin
     transform.mat.fromlist((spacing * (np.eye(3) if rotation is None else rotation)).tolist())
     transform.vec.fromlist(list(start))
     values = np.empty(shape, np.float32)
-    grid.interpolate_values(values, transform, order=1)
+    grid.interpolate_values(values, transform, order=order)
     return values
