@@ -18,9 +18,9 @@ from .placement import Placement
 from .session import SolventNet
 from .windows import Stitcher
 
-# Angstrom.  The network has learnt from windows by linear interpolation, which blurs the density, more or
-# less so with the grid and the direction; cubic interpolation after this blur gives the same on average,
-# in every setting of the crystal.
+# Angstrom.  The network has learnt from windows by linear interpolation, which blurs the density, more
+# or less so with the grid and the direction; cubic interpolation after this blur gives the same on
+# average, in every setting of the crystal.
 _INTERPOLATED = 0.28
 
 
