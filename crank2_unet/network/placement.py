@@ -30,7 +30,8 @@ _PROBE_WEIGHTS = np.linspace(0.5, 1.0, len(_PROBES))
 # places round which a box may lie, in the same units from the highest peak
 _PLACES = np.vstack([np.zeros(3), np.random.default_rng(2).uniform(-0.5, 0.5, (63, 3))])
 # points by which a box is known to hold all: those that hold some are tried with more
-_SAMPLE, _SOME, _MORE = np.random.default_rng(1).uniform(-0.5, 0.5, (10000, 3)), 16, 200
+_SAMPLE = np.random.default_rng(1).uniform(-0.5, 0.5, (10000, 3))
+_SOME, _MORE, _MOST = 16, 200, 1000
 _NEAR = 32  # copies of each point that are tried
 _AT_ONCE = 1 << 15  # points, so that little memory is needed
 
@@ -110,11 +111,11 @@ def _smallest(crystal: _Symmetry, anchors: np.ndarray, axes: np.ndarray, sample:
     for box in boxes(volume, reach, margin, largest):
         half = (box.inner - 1) / 2
         for place in np.flatnonzero(_held(some, half)):
-            if _held(more(place), half):
-                copies = crystal.in_smallest_box(anchors[place], sample, axes, half) / spacing
-                # a corner may reach a point into the margin
-                if np.all(np.abs(copies) <= half[:, None] + 1):
-                    return anchors[place], box
+            most = spacing * (half + 1)  # a corner may reach a point into the margin
+            if _held(more(place), half) and all(
+                    np.all(np.abs(crystal.in_smallest_box(anchors[place], points, axes, half, most))
+                           <= most[:, None]) for points in (sample[:_MOST], sample)):
+                return anchors[place], box
     return anchors[0], box  # the last, which holds a whole cell
 
 
