@@ -21,6 +21,8 @@ from .windows import Box, WindowPlan, boxes
 
 _LOW_RESOLUTION = 7.0  # Angstrom, of the map that windows are tied to
 _PEAKS = 8  # of its grid, among which is its highest
+_ROUNDING = 1e-3  # of values of it, standard deviations
+_FLAT = 1e-2  # the same per square Angstrom: curvature that is taken for none
 _EQUAL = 1e-3  # relative difference of lattice vectors that are taken for equally long
 _NEIGHBOURS = np.array(list(product((-1, 0, 1), repeat=3)))
 # points, in units of the edge of the asymmetric unit, at which the density that axes find is compared:
@@ -168,7 +170,9 @@ class _LowMap:
     def highest(self) -> np.ndarray:
         """The highest peak, orthogonal coordinates (3,)."""
         values = self.grid.array
-        there = (maximum_filter(values, 3, mode="wrap") == values) & asymmetric_unit(self.grid)
+        # rounding may make a copy by symmetry beside it, in another asymmetric unit, seem higher
+        highest = values >= maximum_filter(values, 3, mode="wrap") - _ROUNDING
+        there = highest & asymmetric_unit(self.grid)
         places = np.argwhere(there)
         places = places[np.argsort(-values[there], kind="stable")[:_PEAKS]]
         peaks = [self._climb(place) for place in places / values.shape @ orthogonal(self.grid).T]
@@ -176,14 +180,14 @@ class _LowMap:
 
     def _climb(self, place: np.ndarray) -> tuple[float, np.ndarray]:
         """Height and place of the maximum near a grid point."""
-        for _ in range(8):
+        for _ in range(12):
             terms = self._terms * np.exp(-2j * np.pi * (self._vectors @ place))
             slope = 2 * np.pi * terms.imag @ self._vectors
-            curvature = -4 * np.pi**2 * (self._vectors.T * terms.real) @ self._vectors
-            if np.linalg.eigvalsh(curvature)[-1] >= 0:
-                break
-            step = np.linalg.solve(curvature, slope)
-            place = place - step / max(np.linalg.norm(step), 1.0)
+            curvature, along = np.linalg.eigh(
+                -4 * np.pi**2 * (self._vectors.T * terms.real) @ self._vectors)
+            # uphill, whatever the curvature: between two tops it is that of a saddle
+            step = along @ ((slope @ along) / np.maximum(np.abs(curvature), _FLAT))
+            place = place + step / max(np.linalg.norm(step), 1.0)
         return float(terms.real.sum()), place
 
 
