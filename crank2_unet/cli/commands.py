@@ -194,7 +194,7 @@ def _print_modification(result: dict, options) -> None:
         print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "
               f"the map supports {result['phases']['supported_fom']:.2f}")
     sites, found = result["ncs_sites"], result.get("ncs")
-    if sites or found == []:
+    if found is not None and (sites or not found):
         by = f" by the sites in {sites}" if sites else " in the map"
         none = ": none that the map confirms, so no averaging" if found == [] else ""
         print(f"NCS:              looked for{by}{none}")

@@ -18,7 +18,7 @@ from ..crystal.phases import phi_fom_from_hl
 from .cycles import MOST_CYCLES, modify_density
 from .ncs import NcsAverager, Operator
 from .ncs_map import MapAverager
-from .ncs_search import SITES_RADIUS, operators_from_sites, with_inverses
+from .ncs_search import with_inverses
 from .region_weights import RegionWeights
 
 _log = logging.getLogger(__name__)
@@ -81,10 +81,11 @@ class EmbeddedEngine:
 
     Parameters
     ----------
-    ncs_sites : heavy atoms whose arrangement may tell of NCS; None: they are not known.
+    ncs_sites : heavy atoms whose arrangement may tell of NCS once some cycles have improved the map;
+        None: they are not known.
     ncs_operators : known ones, each with a mask of its own round its source, as of domains that move
         against each other; then neither sites nor map are asked.
-    ncs_from_map : operators are looked for in the map, too, once some cycles have improved it.
+    ncs_from_map : operators are looked for in that map without sites, too.
     """
 
     ncs_sites: gemmi.Structure | None = None
@@ -99,21 +100,19 @@ class EmbeddedEngine:
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
         how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells}
-        if averager or self.ncs_sites is not None:
+        if averager and averager.looked:
             how["ncs"] = [{"operator": str(operator), **asdict(statistics)} for operator, statistics in
-                          (zip(averager.operators, averager.statistics) if averager else ())]
+                          zip(averager.operators, averager.statistics)]
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 
     def _averager(self, density: gemmi.FloatGrid) -> NcsAverager | None:
-        """Averaging by the operators given, or by those that the sites show and the map confirms, and
-        those found in the map; None without."""
+        """Averaging by the operators given, or by those that sites or map will show; None without."""
         if self.ncs_operators:
             return NcsAverager(with_inverses(self.ncs_operators, density), density)
-        operators = operators_from_sites(self.ncs_sites, density) if self.ncs_sites else []
-        if self.ncs_from_map:
-            return MapAverager(operators, density)
-        return NcsAverager(operators, density, SITES_RADIUS) if operators else None
+        if self.ncs_from_map or self.ncs_sites is not None:
+            return MapAverager(density, self.ncs_sites, self.ncs_from_map)
+        return None
 
 
 def _judgement_of_phases(data: PhasedData, trust: float) -> dict[str, float]:

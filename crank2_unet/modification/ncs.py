@@ -121,6 +121,8 @@ class NcsAverager:
     radius : of the sphere of local correlation, Angstrom.
     """
 
+    looked = True  #: whether the operators are known by now
+
     def __init__(self, operators: Sequence[Operator], start: gemmi.FloatGrid, radius: float = 6.0):
         self.operators = list(operators)  #: as last refined
         self.statistics: list[OperatorStatistics] = []  #: of the last cycle

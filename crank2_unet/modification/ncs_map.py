@@ -8,7 +8,7 @@ map at full resolution, as operators from sites have to be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import gemmi
 import numpy as np
@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from ..crystal.filters import local_deviation
 from ..crystal.grids import asymmetric_unit
 from .ncs import NcsAverager, NcsSums, Operator, refined
-from .ncs_search import SITES_RADIUS, confirmed, distinct
+from .ncs_search import SITES_RADIUS, confirmed, distinct, operators_from_sites
 
 # Cycle whose map is searched: the earlier, the more averaging helps, but poor maps get better.
 LOOK = 5
@@ -36,30 +36,34 @@ _MOST = 8  # matches that are refined
 # degrees and Angstrom: matches closer than this are of one peak, and those so close to a symmetry of
 # the crystal are the sphere itself
 _PEAK = 25.0, 10.0
-# of density at full resolution, where it agrees: true ones have 0.23 to 0.9, false ones at most 0.19
-_LEAST_CORRELATION = 0.2
 _STEP = 4.0, 1.0  # degrees and Angstrom, first steps of the refinement
 
 
 class MapAverager(NcsAverager):
-    """Averages by operators that it is given, and by those that it finds in the map of cycle
-    :data:`LOOK`, if that is not good without.
+    """Averages by the operators that it finds in the map of cycle :data:`LOOK`, if that is not good
+    without.
 
     Parameters
     ----------
-    operators, start : see :class:`~.ncs.NcsAverager`.
+    start : the map as phased.
+    sites : heavy atoms whose arrangement may show operators.
+    everywhere : operators are looked for without sites, too.
     """
 
-    def __init__(self, operators: Sequence[Operator], start: gemmi.FloatGrid):
-        super().__init__(operators, start, SITES_RADIUS)
-        self._looked = False
+    def __init__(self, start: gemmi.FloatGrid, sites: gemmi.Structure | None = None,
+                 everywhere: bool = True):
+        super().__init__((), start, SITES_RADIUS)
+        self._sites, self._everywhere = sites, everywhere
+        self.looked = False
 
     def __call__(self, density: gemmi.FloatGrid, cycle: int, reliability: float = 0.0,
                  ) -> NcsSums | None:
         """Sums over the operators; None while there are none."""
-        if cycle == LOOK and not self._looked and reliability < _GOOD:
-            self._looked = True
-            self.operators = distinct([*self.operators, *operators_from_map(density)], density)
+        if cycle == LOOK and not self.looked and reliability < _GOOD:
+            self.looked = True
+            by_sites = operators_from_sites(self._sites, density) if self._sites is not None else []
+            by_map = operators_from_map(density) if self._everywhere else []
+            self.operators = distinct([*by_sites, *by_map], density)
         return super().__call__(density, cycle, reliability) if self.operators else None
 
 
@@ -69,7 +73,7 @@ def operators_from_map(density: gemmi.FloatGrid) -> list[Operator]:
     found = distinct(_matches(low), low, _PEAK)[:_MOST]
     sphere = _sphere(low)
     found = [refined(operator, operator.source + sphere, low, _STEP) for operator in found]
-    return confirmed(found, density, SITES_RADIUS, least_correlation=_LEAST_CORRELATION)
+    return confirmed(found, density, SITES_RADIUS)
 
 
 def _low_resolution(density: gemmi.FloatGrid) -> gemmi.FloatGrid:

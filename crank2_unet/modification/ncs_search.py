@@ -22,6 +22,9 @@ _AS_THEY_ARE = 3  # a cycle in which NcsAverager does not refine operators
 # pseudo-symmetry of the crystal, or of the sites and hence of the errors of SAD phases (seen on
 # gamma-adaptin, which has one copy, and insulin with zinc).
 _LEAST_SHARE, _MOST_SHARE = 0.1, 2.0
+# Of the density with its copy there: of maps after some cycles, at full resolution, true operators have
+# 0.23 to 0.9, false ones at most 0.19.
+_LEAST_CORRELATION = 0.2
 # Degrees and Angstrom: operators closer than this are one, and those so close to a symmetry of the
 # crystal tell nothing new.
 _SAME, _CRYSTALLOGRAPHIC = (6.0, 3.0), (12.0, 10.0)
@@ -35,8 +38,9 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
                          ) -> list[Operator]:
     """Operators that superpose the surroundings of heavy-atom sites and that the map confirms.
 
-    Three sites near one site and three near another fix an operator if their distances agree; it is
-    worth the more, the more neighbours then coincide.
+    The map should be some cycles old: in SAD maps as phased the errors round all sites are alike, and
+    any superposition of sites seems right.  Three sites near one site and three near another fix an
+    operator if their distances agree; it is worth the more, the more neighbours then coincide.
 
     Parameters
     ----------
@@ -54,14 +58,13 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
 
 
 def confirmed(operators: Sequence[Operator], density: gemmi.FloatGrid, radius: float,
-              least_share: float = _LEAST_SHARE, least_correlation: float = 0.0) -> list[Operator]:
+              least_share: float = _LEAST_SHARE) -> list[Operator]:
     """Those of the operators that the map confirms once they are refined.
 
     Parameters
     ----------
     operators : no two the same.
     density, radius, least_share : see :func:`operators_from_sites`.
-    least_correlation : of the density with its copy, where it agrees.
 
     Returns
     -------
@@ -70,7 +73,8 @@ def confirmed(operators: Sequence[Operator], density: gemmi.FloatGrid, radius: f
     found = list(operators)
     if not found:
         return []
-    # as they are, few agree anywhere; refined twice, those that are the same show it
+    # as they are, few agree anywhere; refined twice, those that are the same show it, and those that
+    # are a symmetry of the crystal
     averager = NcsAverager(found, density, radius)
     for cycle, least in ((_AS_THEY_ARE, least_share / 5), (1, least_share), (1, least_share)):
         averager.operators = found
@@ -78,7 +82,8 @@ def confirmed(operators: Sequence[Operator], density: gemmi.FloatGrid, radius: f
         worth = averager.statistics
         order = sorted(range(len(found)), key=lambda i: -worth[i].volume)
         found = [averager.operators[i] for i in order if least < worth[i].volume < _MOST_SHARE
-                 and worth[i].correlation >= least_correlation]
+                 and worth[i].correlation >= _LEAST_CORRELATION
+                 and not _is_symmetry(averager.operators[i], density)]
     return with_inverses(distinct(found, density), density)
 
 

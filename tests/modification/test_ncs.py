@@ -153,16 +153,23 @@ def test_the_map_of_one_cycle_is_searched_unless_it_is_good(crystal, monkeypatch
     _, operator, data, _, _ = crystal
     density, searched = start(data), []
     monkeypatch.setattr(ncs_map, "operators_from_map", lambda map_: searched.append(map_) or [operator])
-    averager = MapAverager([], density)
+    averager = MapAverager(density)
     assert averager(density, LOOK - 1, 0.3) is None and averager(density, LOOK, 0.9) is None
-    assert not searched
+    assert not searched and not averager.looked
     for _ in range(2):  # the control and the map
         assert averager(density, LOOK, 0.3).weight.any()
-    assert len(searched) == 1
-    known = MapAverager([operator], density)
-    assert known(density, 1, 0.3).weight.any()
-    known(density, LOOK, 0.3)
-    assert len(known.operators) == 1  # the same one again
+    assert len(searched) == 1 and averager.looked
+
+
+def test_what_sites_and_map_show_counts_once(crystal, monkeypatch):
+    structure, operator, data, _, _ = crystal
+    density = start(data)
+    monkeypatch.setattr(ncs_map, "operators_from_map", lambda _: [operator])
+    monkeypatch.setattr(ncs_map, "operators_from_sites",
+                        lambda sites, map_: operators_from_sites(sites, map_, RADIUS))
+    averager = MapAverager(density, sites_of(structure))
+    averager(density, LOOK, 0.3)
+    assert len(averager.operators) == 2  # it and its inverse
 
 
 def test_refinement_finds_the_operator_from_nearby(crystal):
@@ -240,12 +247,13 @@ def test_level_is_that_of_noise(crystal):
 
 
 @pytest.mark.slow
-def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
+def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, monkeypatch):
     structure, operator, data, truth, mask = crystal
+    monkeypatch.setattr(ncs_map, "_GOOD", 1.0)
 
-    def run(sites, *operators):
+    def run(sites, *operators, cycles=LOOK):
         weights = fixed_weights(soften(mask, 0.7))
-        out = EmbeddedEngine(sites, operators).modify(data, weights, 0.7, 2, tmp_path)
+        out = EmbeddedEngine(sites, operators).modify(data, weights, 0.7, cycles, tmp_path)
         phi, fom = phi_fom_from_hl(out.hl, data.reflections.allowed_phase)
         return out.how, map_correlation(to_complex(np.abs(truth) * fom, phi), truth,
                                         data.reflections.multiplicity)
@@ -261,6 +269,7 @@ def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
     del lone[0][0][2:]
     how, unchanged = run(lone)
     assert how["ncs"] == [] and unchanged == pytest.approx(plain, abs=1e-5)
+    assert "ncs" not in run(lone, cycles=LOOK - 1)[0]  # it was not looked for
 
 
 @pytest.mark.slow
