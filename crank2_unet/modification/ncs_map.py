@@ -40,14 +40,13 @@ _STEP = 4.0, 1.0  # degrees and Angstrom, first steps of the refinement
 
 
 class MapAverager(NcsAverager):
-    """Averages by the operators that it finds in the map of cycle :data:`LOOK`, if that is not good
-    without.
+    """Averages by the operators that it finds in the map of cycle :data:`LOOK`.
 
     Parameters
     ----------
     start : the map as phased.
     sites : heavy atoms whose arrangement may show operators.
-    everywhere : operators are looked for without sites, too.
+    everywhere : operators are looked for without sites, too, if the map is not good without.
     """
 
     def __init__(self, start: gemmi.FloatGrid, sites: gemmi.Structure | None = None,
@@ -59,10 +58,11 @@ class MapAverager(NcsAverager):
     def __call__(self, density: gemmi.FloatGrid, cycle: int, reliability: float = 0.0,
                  ) -> NcsSums | None:
         """Sums over the operators; None while there are none."""
-        if cycle == LOOK and not self.looked and reliability < _GOOD:
+        everywhere = self._everywhere and reliability < _GOOD
+        if cycle == LOOK and not self.looked and (everywhere or self._sites is not None):
             self.looked = True
             by_sites = operators_from_sites(self._sites, density) if self._sites is not None else []
-            by_map = operators_from_map(density) if self._everywhere else []
+            by_map = operators_from_map(density) if everywhere else []
             self.operators = distinct([*by_sites, *by_map], density)
         return super().__call__(density, cycle, reliability) if self.operators else None
 
