@@ -122,12 +122,9 @@ def orbits(grid: gemmi.FloatGrid) -> np.ndarray:
 
 @lru_cache(maxsize=1)  # the masks of a job are on one grid
 def _orbits(shape: tuple, symbol: str) -> np.ndarray:
-    label = gemmi.FloatGrid(*shape)
-    label.spacegroup = gemmi.SpaceGroup(symbol)
-    chosen = asymmetric_unit(label)
-    label.array[chosen] = np.arange(1, chosen.sum() + 1)  # exact in float32 up to 16 million
-    label.symmetrize_max()
-    number = label.array.astype(np.int32)
-    number -= 1
+    grid = gemmi.FloatGrid(*shape)
+    grid.spacegroup = gemmi.SpaceGroup(symbol)
+    # exact in float32 up to 16 million
+    number = spread(grid, np.arange(asymmetric_unit(grid).sum())).array.astype(np.int32)
     number.flags.writeable = False
     return number
