@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from types import SimpleNamespace
@@ -91,7 +92,9 @@ def test_weights_in_other_files_are_refused(copied, tmp_path):
     onnx = pytest.importorskip("onnx")
     model = onnx.load_from_string(ModelCard.read().weights)
     path = tmp_path / "external.onnx"
-    onnx.save_model(model, path, save_as_external_data=True, location="elsewhere", size_threshold=0)
+    # onnx looks in the working folder, not beside the network, whether the location is taken
+    location = f"weights of {os.getpid()}"
+    onnx.save_model(model, path, save_as_external_data=True, location=location, size_threshold=0)
     with_weights(copied, path.read_bytes())
     with pytest.raises(ModelError, match="weights in other files"):
         SolventNet.load(copied, "cpu")
