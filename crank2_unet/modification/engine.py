@@ -101,8 +101,7 @@ class EmbeddedEngine:
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
         how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells}
         if averager and averager.looked:
-            how["ncs"] = [{"operator": str(operator), **asdict(statistics)} for operator, statistics in
-                          zip(averager.operators, averager.statistics)]
+            how["ncs"] = _ncs(averager, found.cycles[-1].ncs_correlation is not None)
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 
@@ -113,6 +112,18 @@ class EmbeddedEngine:
         if self.ncs_from_map or self.ncs_sites is not None:
             return MapAverager(density, self.ncs_sites, self.ncs_from_map)
         return None
+
+
+def _ncs(averager: NcsAverager, used: bool) -> list[dict]:
+    """Entry of the result on the operators, none if amplitudes that were held back have spoken against
+    averaging in the last cycle, with a warning."""
+    if not used and any(one.volume for one in averager.statistics):
+        _log.warning("NCS operators superpose like density, but amplitudes that were held back agree "
+                     "better without averaging, so the map is not averaged: the copies differ by more "
+                     "than its errors, or the operators are wrong.")
+        return []
+    return [{"operator": str(operator), **asdict(statistics)}
+            for operator, statistics in zip(averager.operators, averager.statistics)]
 
 
 def _judgement_of_phases(data: PhasedData, trust: float) -> dict[str, float]:

@@ -15,7 +15,7 @@ from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_comp
 from crank2_unet.errors import InputError
 from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
 from crank2_unet.jobs.phase import sites_that_phased
-from crank2_unet.modification import ncs_map
+from crank2_unet.modification import ncs, ncs_map
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.expectation import modify_map
@@ -244,6 +244,21 @@ def test_level_is_that_of_noise(crystal):
     _, _, data, _, _ = crystal
     small, large = (correlation_level(start(data), radius) for radius in (4.0, 7.0))
     assert 0 < large < small
+
+
+@pytest.mark.slow
+def test_copies_that_differ_are_not_averaged(crystal, tmp_path, monkeypatch, caplog):
+    """Held-back amplitudes tell, however alike the map takes them to be."""
+    _, operator, data, _, mask = crystal
+    monkeypatch.setattr(NcsAverager, "level", 1e-3)
+    monkeypatch.setattr(ncs, "copy_weight", lambda *_: 1.0)
+
+    def run(*operators):
+        weights = fixed_weights(soften(mask, 0.7))
+        return EmbeddedEngine(None, operators).modify(data, weights, 0.7, 2, tmp_path)
+    wrong = run(Operator(np.eye(3)[[1, 2, 0]], operator.source, operator.target))
+    assert wrong.how["ncs"] == [] and "better without averaging" in caplog.text
+    assert np.array_equal(wrong.coefficients, run().coefficients)
 
 
 @pytest.mark.slow
