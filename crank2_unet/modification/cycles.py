@@ -256,12 +256,12 @@ class _Sequence:
         """One cycle, after which the map is that of the next.
 
         ``average`` : over NCS, if there are operators.  A map that knows not all amplitudes then does
-        so only if the others agree better with it.
+        so only if the others agree better with it, or if nothing else modifies it.
         """
         density, ncs = self.map.density, None
         if average and self._averager:
             ncs = self._averager(density, cycle, reliability(density, weights))
-        if ncs and self._held_back is not None:
+        if ncs and self._held_back is not None and any(self._knowledge):
             self.last = max((self._made(density, weights, trust, way, ncs.rotations)
                              for way in (ncs, None)),
                             key=lambda made: made.judged.free_correlation or 0.0)

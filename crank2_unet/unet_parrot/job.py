@@ -55,7 +55,11 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
         return masks.weights(current, cycle)
 
     def cycle_ends(statistics: CycleStatistics) -> None:
-        log.cycle_ends(statistics, averager.statistics if averager else [])
+        ncs = averager.statistics if averager else []
+        if statistics.ncs_correlation is None and any(one.volume for one in ncs):
+            log.say("Not averaged: amplitudes that were held back agree better without it.")
+            ncs = []
+        log.cycle_ends(statistics, ncs)
 
     knowledge = Knowledge(options.does("solvent_flatten"), options.does("histogram_match"))
     if averager is None and not any(knowledge):

@@ -18,7 +18,7 @@ from crank2_unet.jobs.phase import sites_that_phased
 from crank2_unet.modification import ncs, ncs_map
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
-from crank2_unet.modification.expectation import modify_map
+from crank2_unet.modification.expectation import Knowledge, modify_map
 from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, copy_weight, correlation_level
 from crank2_unet.modification.ncs_map import LOOK, MapAverager, operators_from_map
 from crank2_unet.modification.ncs_search import (
@@ -259,6 +259,9 @@ def test_copies_that_differ_are_not_averaged(crystal, tmp_path, monkeypatch, cap
     wrong = run(Operator(np.eye(3)[[1, 2, 0]], operator.source, operator.target))
     assert wrong.how["ncs"] == [] and "better without averaging" in caplog.text
     assert np.array_equal(wrong.coefficients, run().coefficients)
+    alone = modify_density(data, fixed_weights(mask), 1, averager=NcsAverager([operator], start(data)),
+                           knowledge=Knowledge(solvent=False, protein=False))
+    assert alone.cycles[0].ncs_correlation and np.isfinite(alone.coefficients).all()
 
 
 @pytest.mark.slow
