@@ -48,6 +48,9 @@ again, the same command goes on after the stages that are finished.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="Friedel mates: F(+), F(-) or I(+), I(-)")
     _add_output(parser)
     _add_phasing(parser)
+    parser.add_argument("--mask", choices=["unet", "variance"], default="unet",
+                        help="where masks come from: the network (default) or local variance (the "
+                             "classical way; with Parrot its own mask)")
     _add_modification(parser)
     _add_content(parser)
     _add_network(parser)
@@ -80,13 +83,6 @@ mask.ccp4, result.json and report.html; with Parrot also its log and a script th
     parser.add_argument("mtzin", metavar="IN.mtz", help="amplitudes with experimental phases")
     _add_output(parser)
     parser.add_argument("--no-report", action="store_true", help="leave report.html out")
-    _add_modification(parser)
-    _add_columns(parser)
-    _add_content(parser)
-    _add_network(parser)
-
-
-def _add_modification(parser) -> None:
     parser.add_argument("--mask", default="unet", metavar="unet|variance|FILE.ccp4",
                         help="where masks come from: the network (default), local variance (the "
                              "classical way; with Parrot its own mask), or a map with 1 = solvent "
@@ -94,6 +90,21 @@ def _add_modification(parser) -> None:
     parser.add_argument("--mask-one-is", choices=["solvent", "protein"],
                         help="what 1 means in FILE.ccp4; default: solvent, and a mask that looks "
                              "inverted is refused")
+    _add_modification(parser)
+    parser.add_argument("--ncs-sites", metavar="SITES.pdb",
+                        help="these sites; default: those that 'crank2-unet phase' has left beside "
+                             "IN.mtz, if it has made it")
+    parser.add_argument("--ncs-operator", metavar="A,B,G,X,Y,Z,X,Y,Z", action="append", default=[],
+                        help="a known operator: Euler angles, a point of the molecule or domain, and "
+                             "where it goes; give one for each pair of copies or of domains, which get "
+                             "masks of their own")
+    _add_columns(parser)
+    _add_content(parser)
+    _add_network(parser)
+
+
+def _add_modification(parser) -> None:
+    """What is as good in either hand."""
     parser.add_argument("--cycles", type=int, metavar="N",
                         help="default: until held-back amplitudes agree no better, at most 20; with "
                              "Parrot 10")
@@ -104,13 +115,6 @@ def _add_modification(parser) -> None:
                         help="auto (default): average the map over non-crystallographic symmetry "
                              "that heavy-atom sites, or the map after some cycles, show and the map "
                              "confirms; none: never")
-    parser.add_argument("--ncs-sites", metavar="SITES.pdb",
-                        help="these sites; default: those that 'crank2-unet phase' has left beside "
-                             "IN.mtz, if it has made it")
-    parser.add_argument("--ncs-operator", metavar="A,B,G,X,Y,Z,X,Y,Z", action="append", default=[],
-                        help="a known operator: Euler angles, a point of the molecule or domain, and "
-                             "where it goes; give one for each pair of copies or of domains, which get "
-                             "masks of their own")
     group = parser.add_argument_group("program that modifies the density")
     group.add_argument("--engine", choices=["auto", "embedded", "parrot"], default="auto",
                        help="auto is the embedded engine, also where there is a Parrot, unless one "

@@ -11,13 +11,14 @@ from ..process import ProgressLine
 
 def run_solve(options) -> None:
     from ..jobs import solve
+    from ..report.words import show_probability
 
     result = solve.run_solve(options.mtzin, options.output, _phasing(options), _modification(options),
                              ProgressLine, _tell)
     _print_verdict(result)
     hand = result["hand"]
     certainty = ("neither is wrong, as the sites are centrosymmetric" if hand["probability"] is None
-                 else f"probability {hand['probability']:.3f}")
+                 else f"probability {show_probability(hand['probability'])}")
     print(f"Hand:             {hand['chosen']}, {hand['spacegroup']}; {certainty}")
     _print_solvent(result)
     _print_modification(result, options)
@@ -42,7 +43,9 @@ def run_dm(options) -> None:
 
     with ProgressLine("modifying density") as progress:
         result = dm.run_dm(options.mtzin, options.output, _columns(options), progress=progress,
-                           report=not options.no_report, **_modification(options))
+                           report=not options.no_report, mask_one_is=options.mask_one_is,
+                           **_modification(options, ncs_sites=options.ncs_sites,
+                                           ncs_operators=tuple(options.ncs_operator)))
     _print_verdict(result)
     _print_solvent(result)
     _print_modification(result, options)
@@ -91,13 +94,14 @@ def _print_sites(statistics: dict) -> None:
 
 def run_hand(options) -> None:
     from ..jobs import hand
+    from ..report.words import show_probability
 
     with ProgressLine("comparing hands") as progress:
         result = hand.run_hand(options.first, options.other, options.output, _columns(options),
                                _choice(options), progress)
     print("probability  map correlation  contrast  skewness  space group  file")
     for row in result["hands"]:
-        print(f"{row['probability']:11.3f}  {row['map_correlation']:8.2f} +- "
+        print(f"{show_probability(row['probability']):>11s}  {row['map_correlation']:8.2f} +- "
               f"{row['uncertainty']:.2f}  {row['contrast']:8.3f}  {row['skewness']:8.3f}  "
               f"{row['spacegroup']:11s}  {row['file']}")
     _print_end(options)
@@ -141,14 +145,14 @@ def _phasing(options) -> dict:
             "colin_fpm": options.colin_fpm, "colin_ipm": options.colin_ipm}
 
 
-def _modification(options) -> dict:
-    """What the user says of density modification, as arguments of its job."""
+def _modification(options, **ncs) -> dict:
+    """What the user says of density modification, as arguments of its job; ``ncs`` as of the engine."""
     from ..jobs.choices import EngineChoice
 
     return {"content": _content(options), "choice": _choice(options), "mask": options.mask,
-            "mask_one_is": options.mask_one_is, "cycles": options.cycles, "free": options.free,
+            "cycles": options.cycles, "free": options.free,
             "engine": EngineChoice(options.engine, options.parrot, options.parrot_options, options.ncs,
-                                   options.ncs_sites, tuple(options.ncs_operator))}
+                                   **ncs)}
 
 
 def _columns(options):
@@ -185,19 +189,16 @@ def _print_verdict(result: dict) -> None:
 
 
 def _print_modification(result: dict, options) -> None:
+    from ..report.words import about_given_phases, about_ncs
+
     print(f"Mask:             {options.mask}, in each of {len(result['cycles'])} cycles")
     print(f"Engine:           {_engine(result)}")
     if result["free"]:
         print(f"Kept out:         {result['free']['n']} reflections with {result['free']['label']} "
               f"{result['free']['value']}")
-    if "phases" in result:
-        print(f"Given phases:     claim a figure of merit of {result['phases']['claimed_fom']:.2f}; "
-              f"the map supports {result['phases']['supported_fom']:.2f}")
-    sites, found = result["ncs_sites"], result.get("ncs")
-    if found is not None and (sites or not found):
-        by = f" by the sites in {sites}" if sites else " in the map"
-        none = ": none that the map confirms, so no averaging" if found == [] else ""
-        print(f"NCS:              looked for{by}{none}")
+    for name, said in (("Given phases:", about_given_phases(result)), ("NCS:", about_ncs(result))):
+        if said:
+            print(f"{name:17s} {said}")
     for ncs in result.get("ncs", []):
         print(f"NCS operator:     {ncs['operator']}, over {ncs['volume']:.2f} of the asymmetric unit, "
               f"correlation {ncs['correlation']:.2f}")

@@ -73,11 +73,14 @@ class EngineChoice:
         if len(said) > 1:
             raise InputError(f"{' and '.join(said)} contradict each other. Give one of them.")
 
+    @property
+    def ncs_chosen(self) -> bool:
+        """Whether sites or operators are named, or no NCS is wanted."""
+        return bool(self.ncs == "none" or self.ncs_sites or self.ncs_operators)
+
     def with_sites_of(self, mtzin: str) -> EngineChoice:
         """With the sites that phased an MTZ file, if ``phase`` has left them beside it."""
-        if self.ncs == "none" or self.ncs_sites or self.ncs_operators:
-            return self
-        return replace(self, ncs_sites=sites_that_phased(mtzin))
+        return self if self.ncs_chosen else replace(self, ncs_sites=sites_that_phased(mtzin))
 
     def find(self, choice: NetworkChoice, reflections: Reflections) -> Engine:
         sites = read_sites(self.ncs_sites, reflections) if self.ncs_sites else None

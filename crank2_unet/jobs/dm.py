@@ -22,12 +22,14 @@ from .choices import Columns, Content, EngineChoice, NetworkChoice
 from .result import Clock, Warnings, announce_size, common, describe_mask, finish, judge
 
 _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
+_MADE = "unet", "variance"  # masks that are not of a file
 
 
 def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
            choice: NetworkChoice = NetworkChoice(), mask: str = "unet", cycles: int | None = None,
            progress: Progress | None = None, engine: EngineChoice = EngineChoice(),
-           mask_one_is: str | None = None, free: str | None = None, report: bool = True) -> dict:
+           mask_one_is: str | None = None, free: str | None = None, report: bool = True,
+           part_of: str | None = None) -> dict:
     """Density modification with the mask renewed in every cycle; writes dm.mtz, mask.ccp4,
     result.json and, if wanted, report.html, and returns the result.  Parrot leaves its log, its input
     and a script that repeats it.
@@ -41,6 +43,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         density says otherwise, which is an error.
     free : column of flags whose reflections are kept out, see :func:`~.free_flags.set_aside`.
     report : False leaves report.html out.
+    part_of : command of which this is a stage, "solve"; that compares the hands.
 
     Raises
     ------
@@ -50,6 +53,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     """
     if cycles is not None and cycles < 1:
         raise InputError(f"The number of cycles is {cycles}. Give 1 or more.")
+    if mask_one_is and mask in _MADE:
+        raise InputError(f"--mask-one-is {mask_one_is} says what 1 means in a mask file, but --mask is "
+                         f"{mask}. Name the file with --mask, or leave --mask-one-is out.")
     clock = Clock()
     with Warnings() as warnings, staged(
             folder, "dm", [mtzin, mask, content.sequence, choice.model, engine.ncs_sites],
@@ -62,7 +68,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             engine = engine.with_sites_of(mtzin)
             program = engine.find(choice, given.data.reflections)
             most = cycles or program.most_cycles
-            net = choice.load() if mask in ("unet", "variance") else None
+            net = choice.load() if mask in _MADE else None
             if net:
                 composition = content.composition()
             else:
@@ -87,12 +93,14 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             write_map(solvent, stage / "mask.ccp4")
         outputs = {**_OUTPUTS, **modified.files, "columns": names}
         start = by.found.quality if by.found else None
-        result = common("dm", given, net, clock, warnings, outputs) | entries | {
+        verdict = judge_result(given.data, modified, start, bool(given.model),
+                               hands_compared=part_of == "solve", ncs_chosen=engine.ncs_chosen)
+        result = common("dm", given, net, clock, warnings, outputs, part_of) | entries | {
             "engine": program.name, "engine_asked": engine.engine, **modified.how,
             "ncs_sites": engine.ncs_sites,
             "mask_source": mask, "free": kept_out and asdict(kept_out),
             "cycles_asked": cycles, "cycles": modified.cycles,
-            "verdict": asdict(judge_result(given.data, modified, start, bool(given.model)))}
+            "verdict": asdict(verdict)}
         if not report:
             write_json(result, stage / "result.json")
             return result

@@ -25,7 +25,8 @@ _SHOWN = ("contrast", "skewness")  # features that other programs print
 
 
 def run_hand(first: str, other: str, folder: str, columns: Columns = Columns(),
-             choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None) -> dict:
+             choice: NetworkChoice = NetworkChoice(), progress: Progress | None = None,
+             part_of: str | None = None) -> dict:
     """Compare two maps phased with the same data in either hand, as they are and after three cycles of
     density modification; writes result.json and report.html, which shows both maps, and returns the
     result.
@@ -34,6 +35,7 @@ def run_hand(first: str, other: str, folder: str, columns: Columns = Columns(),
     ----------
     first, other : MTZ files, such as phased.mtz and phased_other_hand.mtz of ``phase --hand both``.
     columns : of both files.
+    part_of : command of which this is a stage, "solve".
 
     Raises
     ------
@@ -55,7 +57,7 @@ def run_hand(first: str, other: str, folder: str, columns: Columns = Columns(),
         found, probabilities = compared.found, (compared.p_first, 1 - compared.p_first)
         best = int(np.argmax(probabilities))
         judgement = judge(found[best], given[best], net, None)
-        result = common("hand", given[best], net, clock, warnings, {}) | judgement | {
+        result = common("hand", given[best], net, clock, warnings, {}, part_of) | judgement | {
             "best": best + 1, "same_map": compared.same_map,
             "hands": [_describe(hand, segmented.quality, probability) for hand, segmented, probability
                       in zip(given, found, probabilities) if segmented.quality]}

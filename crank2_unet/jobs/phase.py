@@ -43,7 +43,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
               wavelength: float | None = None, cycles: int = 5, progress: Progress | None = None,
               complete: bool = True, phases: str | None = None,
               colin_phases: str | None = None, sequence: str | None = None,
-              residues: int | None = None) -> dict:
+              residues: int | None = None, part_of: str | None = None) -> dict:
     """SAD phases from Friedel mates and known sites, which are completed; writes phased.mtz, sites.pdb,
     result.json and report.html (with ``_other_hand`` in the names of the second hand), and returns the
     result.
@@ -59,6 +59,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
         :func:`~.dm.run_dm` has left it, or any with ``colin_phases``.
     colin_phases : its Hendrickson-Lattman coefficients, of the modified map alone.
     sequence, residues : of one copy, file or number, for the absolute scale.
+    part_of : command of which this is a stage, "solve"; that compares the hands.
     """
     if phases and (hands == "both" or not complete):
         raise InputError("Improved phases are to complete the sites of one hand: they are of no use "
@@ -84,14 +85,15 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                     data = replace(data, reflections=turned)
                 phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
                     _progress_of_part, progress, number, len(wanted)), complete, prior, composition)
-                _judge(phased, hand)
+                _judge(phased, hand, hands_compared=part_of == "solve")
                 reports.append(_write_hand(stage, file, data.reflections, phased, hand, labels))
                 places = [site["xyz"] for site in phased.statistics["sites"]]
                 layers.append(Layer(f"{hand.capitalize()} hand", _density(data, phased), sites=places))
                 if hand == "given":
                     anomalous = Layer("Anomalous differences", _anomalous_density(data, phased),
                                       sites=places)
-        result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports}),
+        result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports},
+                           part_of),
                   "input": describe_input(mtzin, data.reflections, phased.f, labels),
                   "scatterer": asdict(scatterer), "model": None, "device": None,
                   "phasing": {**reports[0]["statistics"], "hands": reports}}
@@ -125,7 +127,7 @@ def _improved_phases(path: str | None, columns: str | None, reflections: Reflect
     return reflections.spread(found.reflections.hkl, hl, 0.0)
 
 
-def _judge(phased: SadResult, hand: str) -> None:
+def _judge(phased: SadResult, hand: str, hands_compared: bool) -> None:
     """Say what is odd about the sites, and if they hardly explain the anomalous differences."""
     completion = phased.statistics["completion"]
     for row in completion["merged"] if completion else ():
@@ -136,8 +138,9 @@ def _judge(phased: SadResult, hand: str) -> None:
                      _place(row["xyz"]), row["height"])
     if _scattering(phased, given=False) > _scattering(phased, given=True):
         _log.warning("The sites that were added to the %s hand scatter more than those that were "
-                     "given: they can be of the other hand, or wrong altogether. Judge by the maps of "
-                     "both hands, as 'crank2-unet solve' does.", hand)
+                     "given: they can be of the other hand, or wrong altogether.%s", hand,
+                     "" if hands_compared else " Judge by the maps of both hands, as 'crank2-unet "
+                     "solve' does.")
     power = phased.statistics["phasing_power"]
     if power < _NO_POWER:
         _log.warning("The phasing power of the %s hand is %.2f, as of sites that do not explain the "

@@ -86,19 +86,21 @@ def announce_size(reflections: Reflections, rounds: int, threads: int) -> None:
                      threads, max(rounds * unit * _SECONDS_OF_VOLUME / threads / 60, 1))
 
 
-def header(command: str, clock: Clock, warnings: Warnings, outputs: dict) -> dict:
-    return {"schema": SCHEMA, "command": command, "status": "ok",
+def header(command: str, clock: Clock, warnings: Warnings, outputs: dict, part_of: str | None = None,
+           ) -> dict:
+    """What every result begins with; ``part_of``: command of which the job is a stage."""
+    return {"schema": SCHEMA, "command": command, "part_of": part_of, "status": "ok",
             "program": {"name": "crank2-unet", "version": __version__}, "arguments": sys.argv[1:],
             "timings": clock.timings(), "outputs": outputs, "warnings": list(warnings.messages)}
 
 
 def common(command: str, given: Input, net: SolventNet | None, clock: Clock, warnings: Warnings,
-            outputs: dict) -> dict:
-    """The entries that segment and dm have in common."""
+           outputs: dict, part_of: str | None = None) -> dict:
+    """The entries that segment, dm and hand have in common."""
     card = net and {"name": net.card.name, "version": net.card.version, "sha256": net.card.sha256}
     shown = given.data.f if np.isfinite(given.data.f).any() else np.where(
         given.data.coefficients == 0, np.nan, 1)
-    return {**header(command, clock, warnings, outputs), "model": card,
+    return {**header(command, clock, warnings, outputs, part_of), "model": card,
             "device": net and asdict(net.device),
             "input": describe_input(str(given.file.path), given.data.reflections, shown,
                                      given.labels)}

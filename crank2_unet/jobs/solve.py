@@ -12,13 +12,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
-from ..errors import InputError
 from ..files.maps import read_map
 from ..files.mtz_input import read_phased
 from ..files.output import staged
-from ..network.verdict import NOT_SOLVED, advise, probability_of_hand
+from ..network.verdict import NOT_SOLVED, probability_of_hand
 from ..report.figures import Layer
-from ..report.words import headline
+from ..report.words import headline, show_probability
 from .dm import run_dm
 from .hand import run_hand
 from .phase import run_phase
@@ -28,7 +27,7 @@ from .stages import ProgressOf, Stage, Stages
 _log = logging.getLogger(__name__)
 _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4", "sites": "sites.pdb"}
 _HANDS = {"given": "", "other": "_other_hand"}  # what names of its files have
-_SURE = 0.95  # probability from which a hand is taken without density modification of the other
+_SURE = 0.95  # probability from which a hand is taken without all cycles of the other one
 
 
 @dataclass(frozen=True)
@@ -58,23 +57,24 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
     result.json and report.html, and each stage in a sub-folder; returns the result.
 
     If the hands cannot be told apart, both go through density modification, and the better map is
-    taken.  Stages that an earlier run has finished are taken over (:class:`~.stages.Stages`).
+    taken.  Stages that an earlier run has finished are taken over (:class:`~.stages.Stages`), and
+    those that are not of this one removed when it ends well.
 
     Parameters
     ----------
     phasing : arguments of :func:`~.phase.run_phase`.
-    modification : arguments of :func:`~.dm.run_dm`; its network also compares the hands.
+    modification : arguments of :func:`~.dm.run_dm`, without what would be right in one hand only (a
+        mask file, NCS sites or operators); its network also compares the hands.
     progress_of, tell : see :class:`~.stages.Stages`.
 
     Raises
     ------
     Crank2UnetError : the stages before the one that failed stay.
     """
-    _refuse_what_has_a_hand(modification)
     clock = Clock()
     with Warnings() as warnings, staged(folder, "solve", _files(mtzin, phasing, modification),
                                         _OUTPUTS.values(), parts=True) as stage:
-        stages = Stages(folder, progress_of, tell)
+        stages = Stages(folder, "solve", progress_of, tell)
         phased = stages.run("phase", "phasing both hands", run_phase, mtzin, hands="both", **phasing)
         compared = stages.run("hand", "comparing the hands", run_hand,
                               *(phased.file(f"phased{suffix}.mtz") for suffix in _HANDS.values()),
@@ -99,6 +99,7 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
                   "stages": [_describe(done, best) for done in stages.done]}
         result["timings"] |= {done.folder.name: done.result["timings"]["total"] for done in stages.done}
         finish(stage, result, _layers(best))
+    stages.forget_others()
     return result
 
 
@@ -151,22 +152,6 @@ def _completed(first: _Solution, stages: Stages, phasing: dict, modification: di
     return max(first, _Solution.of(phased, modified), key=lambda solution: solution.expected)
 
 
-def _refuse_what_has_a_hand(modification: dict) -> None:
-    """Make sure that nothing is given that would be wrong in one of the hands.
-
-    Raises
-    ------
-    InputError : a mask, or NCS.
-    """
-    engine, mask = modification["engine"], modification["mask"]
-    given = {f"--mask {mask}": mask not in ("unet", "variance"),
-             "--ncs-sites": engine.ncs_sites, "--ncs-operator": engine.ncs_operators}
-    for option, is_given in given.items():
-        if is_given:
-            raise InputError(f"{option} is right in one hand only, but solve tries both. Use "
-                             "'crank2-unet phase', 'hand' and 'dm' one by one.")
-
-
 def _files(mtzin: str, phasing: dict, modification: dict) -> list[str | None]:
     """Files that are read, which no output may replace."""
     return [mtzin, phasing["sites"], modification["content"].sequence, modification["choice"].model]
@@ -181,9 +166,9 @@ def _choose(compared: dict, modify: Callable[[str], Stage]) -> tuple[_Hand, Stag
         return _Hand(best, spacegroup[best], None, "same map"), modify(best)
     if probability[best] >= _SURE:
         return _Hand(best, spacegroup[best], probability[best], "hand"), modify(best)
-    _log.warning("The maps as phased do not tell which hand is right (the %s one with a probability of "
-                 "%.2f), so that the density of both is modified and the better map is taken.",
-                 best, probability[best])
+    _log.warning("The comparison of the hands does not tell which is right (the %s one with a "
+                 "probability of %.2f), so that the density of both is modified and the better map is "
+                 "taken.", best, probability[best])
     both = {name: modify(name) for name in _HANDS}
     verdicts = {name: done.result["verdict"] for name, done in both.items()}
     p_given = probability_of_hand(probability["given"], *(
@@ -195,11 +180,11 @@ def _choose(compared: dict, modify: Callable[[str], Stage]) -> tuple[_Hand, Stag
 
 
 def _verdict(found: dict, hand: _Hand) -> dict:
-    """The verdict on the map of the hand that was chosen, of which ``dm`` by itself knew nothing."""
-    reasons = list(found["reasons"])
-    if hand.probability is not None:
-        reasons.append(f"The hand is right with a probability of {hand.probability:.3f}.")
-    return {**found, "reasons": reasons, "advice": advise(found["word"], hands_compared=True)}
+    """The verdict on the map, with what is known of its hand."""
+    if hand.probability is None:
+        return found
+    reason = f"The hand is right with a probability of {show_probability(hand.probability)}."
+    return {**found, "reasons": [reason, *found["reasons"]]}
 
 
 def _describe(done: Stage, best: _Solution) -> dict:
@@ -214,7 +199,8 @@ def _said(result: dict) -> str:
     """What came out of a stage, in a line."""
     if result["command"] == "hand":
         return "neither is wrong" if result["same_map"] else ", ".join(
-            f"{name} {hand['probability']:.3f}" for name, hand in zip(_HANDS, result["hands"]))
+            f"{name} {show_probability(hand['probability'])}"
+            for name, hand in zip(_HANDS, result["hands"]))
     if result["command"] == "dm":
         return headline(result["verdict"])
     phasing = result["phasing"]

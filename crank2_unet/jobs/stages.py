@@ -53,13 +53,16 @@ class Stages:
     Parameters
     ----------
     folder : of the job.
+    command : of the job, which the stages are told to be part of.
     progress_of : makes, of a title, the place where progress is shown.
     tell : called with a sentence for each stage that is taken over.
     """
 
-    def __init__(self, folder: str | Path, progress_of: ProgressOf, tell: Callable[[str], None]):
+    def __init__(self, folder: str | Path, command: str, progress_of: ProgressOf,
+                 tell: Callable[[str], None]):
         self.done: list[Stage] = []  #: in the order in which they were asked for
-        self._folder, self._progress_of, self._tell = Path(folder), progress_of, tell
+        self._folder, self._command = Path(folder), command
+        self._progress_of, self._tell = progress_of, tell
 
     def run(self, name: str, title: str, job: Callable[..., dict], *inputs: str,
             **options: Any) -> Stage:
@@ -69,8 +72,8 @@ class Stages:
         ----------
         name : of the sub-folder.
         title : what is done, in words.
-        job : function of the ``inputs``, which are files, of ``folder``, ``progress`` and the
-            ``options``; it returns its result.
+        job : function of the ``inputs``, which are files, of ``folder``, ``progress``, ``part_of``
+            and the ``options``; it returns its result.
         """
         folder = self._folder / name
         made_from = _identity([__version__, job.__name__, inputs, options])
@@ -82,11 +85,26 @@ class Stages:
                 _log.warning("%s", warning)
         else:
             with self._progress_of(title) as progress:
-                result = job(*inputs, folder=str(folder), **options, progress=progress)
+                result = job(*inputs, folder=str(folder), **options, part_of=self._command,
+                             progress=progress)
             with staged_file(folder / _RECORD) as record:
                 write_json({"made_from": made_from, "files": _contents(folder)}, record)
         self.done.append(Stage(folder, title, kept, result))
         return self.done[-1]
+
+    def forget_others(self) -> None:
+        """Remove what stages of earlier runs have left that are none of this one, as they left it, and
+        nothing else."""
+        current = {stage.folder.name for stage in self.done}
+        for record in self._folder.glob(f"*/{_RECORD}"):
+            folder = record.parent
+            recorded = _recorded(folder)
+            if recorded and folder.name not in current and not folder.is_symlink():
+                for name, _ in recorded["files"].items() & _contents(folder).items():
+                    (folder / name).unlink()
+                record.unlink()
+                with suppress(OSError):  # there is something else in it
+                    folder.rmdir()
 
 
 def _identity(value: object) -> str:
@@ -108,11 +126,19 @@ def _by_content(value: object) -> object:
 
 
 def _is_finished(folder: Path, made_from: str) -> bool:
+    record = _recorded(folder)
+    return (record is not None and record["made_from"] == made_from
+            and record["files"].items() <= _contents(folder).items())
+
+
+def _recorded(folder: Path) -> dict | None:
+    """What a stage has recorded of itself; None: it has not, or not by this job."""
     try:
         record = json.loads((folder / _RECORD).read_text())
-        return record["made_from"] == made_from and record["files"].items() <= _contents(folder).items()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or not by this job
-        return False
+        files = {str(name): str(content) for name, content in record["files"].items()}
+        return {"made_from": record["made_from"], "files": files}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def _contents(folder: Path) -> dict[str, str]:

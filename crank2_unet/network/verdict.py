@@ -48,6 +48,11 @@ class Evidence:
     good: float
     wrong: float
 
+    def is_silent(self, value: float) -> bool:
+        """Whether a value tells nothing."""
+        low, high = sorted((self.good, self.wrong))
+        return low <= value <= high
+
     def sentence(self, value: float) -> str:
         """What a value says."""
         if value > max(self.good, self.wrong):
@@ -123,7 +128,7 @@ class Verdict:
     ----------
     word : one of the four at the top of this module.
     expected : correlation with the true map; None if nothing tells.
-    reasons, advice : sentences, the most important first.
+    reasons, advice : sentences, the most important first; reasons that tell nothing last.
     features : the numbers behind it.
     """
 
@@ -135,7 +140,8 @@ class Verdict:
 
 
 def judge_result(data: PhasedData, modified: Modified, start: MapQuality | None,
-                 of_model: bool = False) -> Verdict:
+                 of_model: bool = False, hands_compared: bool = False, ncs_chosen: bool = False,
+                 ) -> Verdict:
     """Judge a map after density modification.
 
     Parameters
@@ -144,15 +150,18 @@ def judge_result(data: PhasedData, modified: Modified, start: MapQuality | None,
     modified : outcome.
     start : quality of the map before; None if it is not known.
     of_model : the phases were calculated from a model, so that nothing here tells whether it is right.
+    hands_compared : both hands are tried.
+    ncs_chosen : sites that may show NCS were asked, its operators are known, or it is not wanted.
     """
     features = features_of_result(data, modified, start)
     if of_model:
         return Verdict(DOUBTFUL, None, [_OF_MODEL], [_REFINE], features)
     regression = next(r for r in REGRESSIONS if r.weights.keys() <= features.keys())
-    expected, averaged = regression(features), bool(modified.how.get("ncs"))
-    word = word_for(expected)
-    reasons = [EVIDENCE[name].sentence(features[name]) for name in regression.weights]
-    return Verdict(word, expected, reasons, advise(word, averaged=averaged), features)
+    expected = regression(features)
+    word, ncs_settled = word_for(expected), ncs_chosen or bool(modified.how.get("ncs"))
+    telling = sorted(regression.weights, key=lambda name: EVIDENCE[name].is_silent(features[name]))
+    return Verdict(word, expected, [EVIDENCE[name].sentence(features[name]) for name in telling],
+                   _advise(word, hands_compared, ncs_settled), features)
 
 
 def features_of_result(data: PhasedData, modified: Modified, start: MapQuality | None,
@@ -185,15 +194,8 @@ def word_for(expected: Expectation) -> str:
     return NOT_SOLVED
 
 
-def advise(word: str, hands_compared: bool = False, averaged: bool = False) -> list[str]:
-    """What to do next.
-
-    Parameters
-    ----------
-    word : of the verdict.
-    hands_compared : both hands were tried.
-    averaged : over NCS.
-    """
+def _advise(word: str, hands_compared: bool, ncs_settled: bool) -> list[str]:
+    """What to do next, but for what is done already."""
     if word == SOLVED:
         return ["Build a model into FWT, PHWT of dm.mtz."]
     advice = []
@@ -201,8 +203,8 @@ def advise(word: str, hands_compared: bool = False, averaged: bool = False) -> l
         advice.append("Try the other hand ('crank2-unet solve', or 'phase --hand both' and 'hand').")
     if word == PROMISING:
         return ["Build what is clear: phases of a partial model improve the rest.", *advice,
-                *([] if averaged else ["If there are copies of the molecule, name sites that show it "
-                                       "with --ncs-sites."])]
+                *([] if ncs_settled else ["If there are copies of the molecule, name sites that show "
+                                          "it with --ncs-sites."])]
     if word == DOUBTFUL:
         return [*advice, "Look for solvent and helices before you build anything.",
                 "Check the sites: some may be missing or wrong.",
@@ -216,7 +218,7 @@ def probability_of_hand(before: float, one: float, other: float) -> float:
 
     Parameters
     ----------
-    before : probability by the maps as phased.
+    before : probability by the comparison of hands, after three cycles.
     one, other : expected correlations after density modification.
     """
     return float(expit(logit(np.clip(before, 0.01, 0.99)) + _PER_CORRELATION * (one - other)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .words import RULES, headline, likely_copies, quality_caveat
+from .words import RULES, headline, likely_copies, quality_caveat, show_probability
 
 _LEVELS = {"solved": "good", "promising": "good", "doubtful": "fair", "not solved": "poor"}
 
@@ -38,7 +38,7 @@ def verdict_of(result: dict) -> Verdict:
     if result.get("hands"):
         return _verdict_on_hands(result)
     if result.get("phasing"):
-        return _verdict_on_phases(result["phasing"])
+        return _verdict_on_phases(result)
     if result.get("cycles"):
         return Verdict(f"Figure of merit {result['cycles'][-1]['fom']:.3f} after "
                        f"{len(result['cycles'])} cycles.", [], [])
@@ -56,20 +56,22 @@ def _verdict_on_hands(result: dict) -> Verdict:
     best = max(result["hands"], key=lambda hand: hand["probability"])
     sure = best["probability"] >= 0.9
     line = f"{'The right hand is' if sure else 'More probably right is'} {best['file']}"
-    return Verdict(f"{line}, with a probability of {best['probability']:.3f}.", [], [
-        "Go on with this file: crank2-unet dm." if sure else
-        "Run crank2-unet dm on both files and compare their verdicts."], "good" if sure else "fair")
+    advice = ("Go on with this file: crank2-unet dm." if sure else
+              "Run crank2-unet dm on both files and compare their verdicts.")
+    return Verdict(f"{line}, with a probability of {show_probability(best['probability'])}.", [],
+                   [] if result.get("part_of") else [advice], "good" if sure else "fair")
 
 
-def _verdict_on_phases(phasing: dict) -> Verdict:
+def _verdict_on_phases(result: dict) -> Verdict:
+    phasing = result["phasing"]
     power = phasing.get("phasing_power")
     line = f"{phasing.get('n_sites')} sites give phases with a figure of merit of {phasing['fom']:.3f}"
     if power is not None:
         line += f" and a phasing power of {power:.2f}"
-    both = len(phasing.get("hands") or []) > 1
-    return Verdict(line + ".", [], [
-        "Compare the two hands: crank2-unet hand." if both else
-        "If the hand of the sites is not known, phase with --hand both and compare: crank2-unet hand."])
+    advice = ("Compare the two hands: crank2-unet hand." if len(phasing.get("hands") or []) > 1 else
+              "If the hand of the sites is not known, phase with --hand both and compare: crank2-unet "
+              "hand.")
+    return Verdict(line + ".", [], [] if result.get("part_of") else [advice])
 
 
 def _with_error(expected: dict) -> str:
@@ -92,7 +94,7 @@ def tiles_of(result: dict) -> list[Tile]:
         tiles += _phasing_tiles(result.get("phasing") or {})
     if hands:
         best = max(hands, key=lambda hand: hand["probability"])
-        tiles.append(Tile("hand", "Right hand", f"{best['probability']:.3f}", "probability"))
+        tiles.append(Tile("hand", "Right hand", show_probability(best["probability"]), "probability"))
     return tiles + _solvent_tiles(result.get("solvent_content"))
 
 

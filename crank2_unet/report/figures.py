@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,8 @@ _PAPER = (255, 255, 255)
 _INK = {"density": (16, 24, 32), "probability": (8, 72, 140)}
 _OUTLINE = (228, 87, 46)
 _LINE = 1.3  # half the width of an outline, pixels
+_SITE = (10, 143, 106)
+_SITE_RADIUS, _LEAST_RADIUS = 2.0, 0.7  # Angstrom; of a site in the section, of those farther off
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class Layer:
             return values
         mean, deviation = self._spread
         return (values - mean) / max(deviation, 1e-30)
+
+    @property
+    def places(self) -> list[list[float]]:
+        """Fractional coordinates, in [0, 1), of the sites and their symmetry mates."""
+        return [[round(x % 1, 4) % 1 for x in operation.apply_to_xyz(list(site))]
+                for site in self.sites for operation in self.grid.spacegroup.operations()]
 
     @cached_property
     def _spread(self) -> tuple[float, float]:
@@ -132,7 +140,7 @@ def sections_of(layers: Sequence[Layer]) -> list[Section]:
 
 def section_picture(section: Section, layer: Layer) -> Picture:
     """A section of a map in its true shape, the first axis to the right and the second one up, with
-    the outline of the mask."""
+    the outline of the mask, and circles where spheres round the sites meet the section."""
     matrix = section.to_angstrom(layer.grid.unit_cell)
     corners = matrix @ np.array([[0, 1, 1, 0], [0, 0, 1, 1]])
     extent = np.ptp(corners, axis=1)
@@ -148,9 +156,25 @@ def section_picture(section: Section, layer: Layer) -> Picture:
     if layer.mask is not None:
         share = _nearness(_interpolated(section.points(layer.mask.array), place))
     pixels = 1 + level.round() * _SHARES + (share * (_SHARES - 1)).round()
+    palette = _palette(_INK[layer.kind])
+    for centre, radius in _circles(section, layer):
+        distance = np.hypot(x - centre[0], y[:, None] - centre[1])
+        pixels[np.abs(distance - radius) < _LINE * step] = len(palette) - 1
     inside = np.all((place >= 0) & (place <= 1), axis=0)
-    content = _png(np.where(inside, pixels, 0), _palette(_INK[layer.kind]))
+    content = _png(np.where(inside, pixels, 0), palette)
     return Picture(layer.name, f"{layer.name}. {section.title}", content)
+
+
+def _circles(section: Section, layer: Layer) -> Iterator[tuple[np.ndarray, float]]:
+    """Centre, in the plane of a section, and radius of the circle of each site near it, Angstrom."""
+    cell = layer.grid.unit_cell
+    thickness = 1 / cell.reciprocal().parameters[section.normal]
+    for place in layer.places:
+        away = place[section.normal] - section.fraction
+        distance = abs(away - round(away)) * thickness
+        if distance <= _SITE_RADIUS:
+            yield (section.to_angstrom(cell) @ [place[section.horizontal], place[section.vertical]],
+                   max(np.sqrt(_SITE_RADIUS**2 - distance**2), _LEAST_RADIUS))
 
 
 def _interpolated(points: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -166,12 +190,12 @@ def _nearness(mask: np.ndarray) -> np.ndarray:
 
 
 def _palette(ink: tuple[int, int, int]) -> np.ndarray:
-    """Colours (n, 3) of pixels; the first is transparent."""
+    """Colours (n, 3) of pixels; the first is transparent, the last that of sites."""
     level = np.linspace(0, 1, _LEVELS)[:, None, None]
     share = np.linspace(0, 1, _SHARES)[None, :, None]
     colour = (1 - level) * np.array(_PAPER) + level * np.array(ink)
     mixed = (1 - share) * colour + share * np.array(_OUTLINE)
-    return np.concatenate([[_PAPER], mixed.reshape(-1, 3)]).round().astype(np.uint8)
+    return np.concatenate([[_PAPER], mixed.reshape(-1, 3), [_SITE]]).round().astype(np.uint8)
 
 
 def _png(pixels: np.ndarray, palette: np.ndarray) -> bytes:

@@ -16,7 +16,7 @@ from .answers import tiles_of, verdict_of
 from .figures import Layer, Picture, section_picture, sections_of
 from .terms import TERMS
 from .volume import browser_data
-from .words import SCHEMA, show
+from .words import SCHEMA, about_given_phases, about_ncs, show, show_probability
 
 HEADINGS = {
     "segment": "Solvent mask",
@@ -53,6 +53,14 @@ COLUMNS = {
     "n_sites": "sites",
     "n_pairs": "Friedel pairs",
     "f_double_prime": "f″ refined",
+    "r_factor": "R factor",
+    "sigma_a": "sigma-A",
+    "gamma": "gamma (share of the map itself)",
+    "solvent_fraction": "mean weight",
+    "ncs_correlation": "NCS correlation",
+    "volume": "share of the asymmetric unit",
+    "skewness": "skewness, sharpened",
+    "map_skewness": "skewness, as phased",
     "rms_dano": "rms difference",
     "rms_calculated": "by the sites",
     "rms_error": "unexplained",
@@ -119,6 +127,9 @@ class _Page:
             by_cycle=plots.cycle_plots(result.get("cycles") or []),
             by_resolution=plots.resolution_plots(result.get("shells") or []),
             by_shell=plots.phasing_plots(phasing.get("bins") or []),
+            given_phases=about_given_phases(result), ncs=about_ncs(result),
+            operators=[{"operator": found["operator"], "volume": found["volume"],
+                        "ncs_correlation": found["correlation"]} for found in result.get("ncs") or []],
             answer_charts=self._answer_charts(), hands=self._hands(), terms=TERMS, used=self.used,
             mask_source=source and MASKS.get(source, f"read from {source}"),
             command_line=shlex.join(["crank2-unet", *map(str, result.get("arguments") or [])]))
@@ -128,7 +139,7 @@ class _Page:
 
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined,
                                          trim_blocks=True, lstrip_blocks=True)
-        environment.filters.update(show=show, heading=_heading, explained=_EXPLAINED.get,
+        environment.filters.update(show=show, heading=_heading, explained=_explained,
                                    cell=lambda cell: ", ".join(f"{x:.6g}" for x in cell or []))
         environment.globals.update(use=self._use, sites=_sites, files=_files)
         return environment.from_string(_resource("page.html.j2"))
@@ -154,12 +165,22 @@ class _Page:
         """One row of numbers for each hand that was phased or compared."""
         hands = self.result.get("hands") or (self.result.get("phasing") or {}).get("hands") or []
         rows = [{**hand, **(hand.get("statistics") or {})} for hand in hands]
+        for row in rows:
+            if "probability" in row:
+                row["probability"] = show_probability(row["probability"])
         return [{key: value for key, value in row.items()
                  if not isinstance(value, (dict, list)) and "comment" not in key} for row in rows]
 
 
 def _heading(key: str) -> str:
+    kind, _, what = key.partition("_")
+    if kind in ("acentric", "centric"):
+        return f"{_heading(what)}, {kind}"
     return COLUMNS.get(key, key.replace("_", " "))
+
+
+def _explained(key: str) -> str | None:
+    return _EXPLAINED.get(key.removeprefix("acentric_").removeprefix("centric_"))
 
 
 def _sites(sites: Sequence[Mapping]) -> list[dict]:

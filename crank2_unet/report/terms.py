@@ -14,7 +14,9 @@ TERMS: dict[str, tuple[str, str]] = {
     "free": ("held-back amplitudes (free)", (
         "A second map is modified without 8% of the amplitudes. How well it foretells them says "
         "how far agreement can be trusted, as R-free does in refinement. 0: not at all, 1: "
-        "perfectly.")),
+        "perfectly. In the first cycles it may lie above that of measured amplitudes: what a reflection "
+        "gives back to itself is taken out, so that both are foretold alike at first, and with a few "
+        "hundred held back it is uncertain by 0.05.")),
     "sigma_a": ("sigma-A", (
         "Correlation of the normalised structure factors of the modified map with those of the "
         "crystal that the amplitudes let expect, less what held-back amplitudes do not bear out.")),
@@ -52,8 +54,8 @@ TERMS: dict[str, tuple[str, str]] = {
         "Strength of the anomalous scattering of an atom, in electrons; it depends on the element "
         "and the wavelength, and near an absorption edge on the chemistry.")),
     "height": ("height", (
-        "How far a site stands out of the noise of the anomalous (gradient) map, in standard "
-        "deviations; above about 5 it is hardly chance.")),
+        "Occupancy of a site over its standard deviation, as the anomalous differences tell them; "
+        "above about 5 it is hardly chance.")),
     "occupancy": ("occupancy", "Scattering of a site in units of the strongest one."),
     "b": ("B", "How much an atom moves or is disordered, in Å²; 10 to 60 is common."),
     "hand": ("hand", (
@@ -61,7 +63,7 @@ TERMS: dict[str, tuple[str, str]] = {
         "the map, the other noise. The right one shows solvent and protein apart.")),
     "skewness": ("skewness", (
         "Asymmetry of the values of a map: high where atoms stand out of flat solvent, near 0 for "
-        "noise.")),
+        "noise. Sharpened maps have other values than maps as phased.")),
     "contrast": ("contrast", (
         "How much the local variation of the density varies: high where flat solvent and protein "
         "lie side by side.")),

@@ -42,7 +42,7 @@ def browser_data(layers: Sequence[Layer]) -> dict:
               "shown": _SHOWN[layer.kind],
               "map": number(layer, layer.grid),
               "mask": None if layer.mask is None else number(layer, layer.mask),
-              "sites": _with_mates(layer.sites, layer.grid.spacegroup)}
+              "sites": layer.places}
              for layer in layers]
     cell = grid.unit_cell
     planes = [{"normal": section.normal, "horizontal": section.horizontal,
@@ -96,8 +96,3 @@ def _on_grid(operation: gemmi.Op, shape: Sequence[int]) -> list[list[int]]:
         factors = [operation.rot[i][j] * shape[i] // (gemmi.Op.DEN * shape[j]) for j in range(3)]
         rows.append([*factors, operation.tran[i] * shape[i] // gemmi.Op.DEN])
     return rows
-
-
-def _with_mates(sites: Sequence[Sequence[float]], spacegroup: gemmi.SpaceGroup) -> list[list[float]]:
-    return [[round(x % 1, 4) for x in operation.apply_to_xyz(list(site))]
-            for site in sites for operation in spacegroup.operations()]

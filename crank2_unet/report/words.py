@@ -29,6 +29,11 @@ def show(value) -> str:
     return str(value)
 
 
+def show_probability(value: float) -> str:
+    """A probability to three decimals, which is never 0 or 1."""
+    return "< 0.001" if value < 0.0005 else "> 0.999" if value > 0.9995 else f"{value:.3f}"
+
+
 def headline(verdict: Mapping) -> str:
     """The verdict on a map in one line."""
     word, expected = verdict["word"].capitalize(), verdict["expected"]
@@ -43,6 +48,23 @@ def quality_caveat(result: dict) -> str:
     if "model bias" in (result.get("doubts") or ()):
         return start + ", too high: it is that of a model"
     return start + (", if density was not modified" if "fc" in result["input"]["labels"] else "")
+
+
+def about_ncs(result: Mapping) -> str:
+    """Whether NCS was found, in words; empty if it was not looked for."""
+    found, sites = result.get("ncs"), result.get("ncs_sites")
+    if found is None or (found and not sites):
+        return ""
+    where = f"looked for by the sites in {sites}" if sites else "looked for in the map"
+    return where if found else (f"{where}: none that the map and held-back amplitudes confirm, so no "
+                                "averaging")
+
+
+def about_given_phases(result: Mapping) -> str:
+    """How much of the given phases is believed, in words; empty if it is not known."""
+    phases = result.get("phases")
+    return phases and (f"claim a figure of merit of {phases['claimed_fom']:.2f}; the map supports "
+                       f"{phases['supported_fom']:.2f}") or ""
 
 
 def likely_copies(solvent: Mapping) -> Mapping | None:

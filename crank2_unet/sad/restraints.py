@@ -72,9 +72,9 @@ class Restraints:
         """What there is to say of the refined f'', in a sentence."""
         given, width = self.scatterer.f_double_prime, self.scatterer.uncertainty
         ratio = float(values["log_ratio"][0])
-        source = f"{given:.2f} +- {100 * width:.0f} %" + (
+        source = f"{given:.2f} ± {100 * width:.0f} %" + (
             ", as the wavelength is near an absorption edge" if width > 0.2 else "")
-        words = f"f'' = {given * np.exp(ratio):.2f} electrons, expected {source}"
+        words = f"f″ = {given * np.exp(ratio):.2f} electrons, expected {source}"
         occupancy = self.occupancy(values)
         expected, usual = self._expected_occupancy
         if abs(np.log(max(occupancy, 1e-3) / expected)) < usual and abs(ratio) < 3 * width:

@@ -124,6 +124,13 @@ def test_each_option_of_dm_changes_the_result(phased, folder, options, tmp_path)
     assert one != two
 
 
+@pytest.mark.parametrize("mask", [[], ["--mask", "variance"]])
+def test_what_one_means_is_told_of_mask_files_only(mask, tmp_path, capsys):
+    command = ["dm", str(EXAMPLES / "example.mtz"), *mask, "--mask-one-is", "protein"]
+    assert main([*command, "-o", str(tmp_path / "out")]) == 1
+    assert "--mask-one-is protein" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_mask_file_is_used(phased, folder, truth, tmp_path, capsys):
     """The mask of the model, written as a file, gives the better map."""

@@ -45,7 +45,10 @@ def test_from_mates_and_sites_to_a_map(solved):
     assert result["input"]["labels"] == {"fpm": "F(+),SIGF(+),F(-),SIGF(-)"}
     assert result["timings"]["total"] > result["timings"]["dm"]
     assert result["verdict"]["word"] in ("solved", "promising")
-    assert not any("other hand" in sentence for sentence in result["verdict"]["advice"])
+    for report in solved.rglob("report.html"):  # nothing is advised that is done
+        text = report.read_text()
+        assert [words for words in ("--hand both", "--ncs-sites", "other hand (", "crank2-unet dm")
+                if words in text] == []
     data = read_phased(solved / "dm.mtz", colin_fc="FWT,PHWT", colin_hl="HLA,HLB,HLC,HLD").data
     true = model_structure_factors(gemmi.read_structure(str(EXAMPLES / "model.pdb")), data.reflections)
     assert map_correlation(data.coefficients, true, data.reflections.multiplicity) > 0.7
@@ -82,11 +85,13 @@ def test_nothing_is_left_if_the_first_stage_fails(tmp_path, capsys):
     assert "Xx" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("option", [["--mask", "mask.ccp4"], ["--ncs-sites", "sites.pdb"],
-                                    ["--ncs-operator", "0,0,0,0,0,0,0,0,0"]])
-def test_what_has_a_hand_is_refused(option, tmp_path, capsys):
-    assert main([*COMMAND, *option, "-o", str(tmp_path / "out")]) == 1
-    assert "in one hand only" in capsys.readouterr().err and not list(tmp_path.iterdir())
+@pytest.mark.parametrize("option", [
+    ["--mask", "mask.ccp4"], ["--mask-one-is", "protein"], ["--ncs-sites", "sites.pdb"],
+    ["--ncs-operator", "0,0,0,0,0,0,0,0,0"]])
+def test_what_is_right_in_one_hand_only_is_no_option(option, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*COMMAND, *option, "-o", str(tmp_path / "out")])
+    assert option[0] in capsys.readouterr().err.splitlines()[-1] and not list(tmp_path.iterdir())
 
 
 def test_an_input_is_never_replaced(tmp_path, capsys):
@@ -103,7 +108,8 @@ class Job:
         self.result, self.runs = result, 0
         self.__name__ = "job"
 
-    def __call__(self, *inputs, folder, progress, **options):
+    def __call__(self, *inputs, folder, progress, part_of, **options):
+        assert part_of == "solve"
         self.runs += 1
         Path(folder).mkdir(exist_ok=True)
         result = {"inputs": inputs, "warnings": [], "timings": {"total": 1}, **self.result}
@@ -117,7 +123,7 @@ def test_a_stage_is_repeated_if_what_it_is_made_from_changes(tmp_path):
     job, told = Job({"command": "dm"}), []
 
     def run(**options):
-        stages = Stages(tmp_path, lambda title: pytest.MonkeyPatch.context(), told.append)
+        stages = Stages(tmp_path, "solve", lambda title: pytest.MonkeyPatch.context(), told.append)
         return stages.run("dm", "modifying", job, str(data), **options).kept
 
     assert not run(cycles=1) and run(cycles=1) and not run(cycles=2) and run(cycles=2)
@@ -130,6 +136,31 @@ def test_a_stage_is_repeated_if_what_it_is_made_from_changes(tmp_path):
     (tmp_path / "dm" / "stage.json").write_text("[]")
     assert not run(cycles=2)
     assert job.runs == 5 and len(told) == 4
+
+
+def test_stages_of_earlier_runs_go_and_nothing_else(tmp_path):
+    data = tmp_path / "data"
+    data.write_text("one")
+
+    def run(*names):
+        stages = Stages(tmp_path, "solve", lambda title: pytest.MonkeyPatch.context(), print)
+        for name in names:
+            stages.run(name, "", Job({"command": "dm"}), str(data))
+        stages.forget_others()
+
+    run("phase", "dm", "dm_completed", "dm_other_hand")
+    (tmp_path / "dm_other_hand" / "notes").write_text("of the user")
+    (tmp_path / "dm_other_hand" / "more").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "stage.json").write_text("{}")
+    (tmp_path / "mine" / "result.json").write_text("{}")
+    (tmp_path / "linked").symlink_to(tmp_path / "dm")
+    run("phase", "dm")
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
+    assert left - {"linked"} == {
+        "data", "phase/result.json", "phase/stage.json", "dm/result.json", "dm/stage.json",
+        "mine/stage.json", "mine/result.json", "dm_other_hand/notes"}
+    assert (tmp_path / "dm_other_hand" / "more").is_dir() and not (tmp_path / "dm_completed").exists()
 
 
 @pytest.mark.parametrize("p_given, better, chosen, modified", [

@@ -47,6 +47,24 @@ def test_good_maps_are_told_from_wrong_ones(data):
     assert good.features.keys() == {"fom", "free_correlation", "skewness", "start"}
 
 
+def test_nothing_is_advised_that_is_done_already(data, monkeypatch):
+    monkeypatch.setattr(verdict, "word_for", lambda expected: verdict.PROMISING)
+
+    def advice(ncs=(), **known):
+        return " ".join(judge_result(data, modified(data, GOOD, ncs=ncs), start(0.6), **known).advice)
+    assert "other hand" in advice() and "--ncs-sites" in advice()
+    assert "other hand" not in advice(hands_compared=True)
+    assert "--ncs-sites" not in advice(ncs_chosen=True)
+    assert "--ncs-sites" not in advice(ncs=[{"operator": ""}])
+
+
+def test_reasons_that_tell_nothing_come_last(data, monkeypatch):
+    monkeypatch.setattr(verdict, "skewness", lambda _: 0.7)
+    reasons = judge_result(data, modified(data, GOOD), start(0.6)).reasons
+    assert reasons[-1].startswith("Skewness") and " or wrong ones" in reasons[-1]
+    assert not any(" or wrong ones" in reason for reason in reasons[:-1]) and len(reasons) == 4
+
+
 def test_what_is_not_known_is_done_without(data):
     """Parrot holds nothing back, and its figures of merit mean something else; a mask of the user's
     needs no network."""

@@ -94,6 +94,22 @@ def test_outline_is_where_the_mask_ends():
     assert all(abs(place - 0.4) < 0.03 or place > 0.95 for place in places)
 
 
+@pytest.mark.parametrize("height, radius", [(0.5, 2.0), (0.52, 1.6), (0.54, None), (-0.52, 1.6)])
+def test_sites_are_circled_where_they_are(height, radius):
+    """The site is off the section by 0, 1.2 and 2.4 A; a mate in P -1 is where its inverse is."""
+    grid = empty_grid(gemmi.UnitCell(40, 40, 60, 90, 90, 90), gemmi.SpaceGroup("P -1"), 2.0)
+    layer = Layer("", grid, sites=[(0.3, 0.2, height)])
+    colours, _ = decoded(figures.section_picture(Section(2, 0, 1, 0.5), layer))
+    rows, columns = np.nonzero((colours == (10, 143, 106)).all(axis=2))
+    left = columns < colours.shape[1] / 2
+    scale = 40 / colours.shape[1]
+    assert (radius is None) == (len(rows) == 0)
+    for chosen, place in ((left, (0.3, 0.8)), (~left, (0.7, 0.2))) if radius else ():
+        x, y = columns[chosen] * scale, rows[chosen] * scale
+        assert (x.mean() / 40, y.mean() / 40) == pytest.approx(place, abs=0.01)
+        assert np.ptp(x) / 2 == pytest.approx(radius, abs=0.25) == pytest.approx(np.ptp(y) / 2, abs=0.1)
+
+
 def test_maps_may_be_on_different_grids():
     cell = gemmi.UnitCell(40, 40, 60, 90, 90, 120)
     coarse = empty_grid(cell, gemmi.SpaceGroup("P 1"), 3.0)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -116,6 +117,34 @@ def test_what_does_not_change_is_a_sentence(page):
     assert "Solvent fraction" not in before
 
 
+def test_ncs_and_trust_in_phases_are_told(page, written):
+    assert "They claim a figure of merit of 0.41; the map supports 0.36." in page.words
+    assert "share of the asymmetric unit NCS correlation 10,20,30,1,2,3,4,5,6 0.250 0.610" in page.words
+    none = written({**full_result(), "ncs": [], "ncs_sites": None}).words
+    assert "Looked for in the map: none that the map and held-back amplitudes confirm" in none
+    result = full_result()
+    del result["ncs"], result["phases"]
+    assert "Non-crystallographic" not in written(result).words.split("Terms")[0]
+
+
+@pytest.mark.parametrize("names, key", [
+    (["Density", "P(solvent)"], "(strong); P(solvent) from 0 (faint)"),
+    (["Before", "After", "P(flat)"], "(strong); P(flat) from 0 (faint)"),
+    (["P(solvent)", "P(flat)"], "(strong); P(solvent) and P(flat) from 0 (faint)"),
+    (["Before"], "(strong).")])
+def test_the_key_names_what_is_shown(names, key, tmp_path):
+    shown = [replace(layers()[0], name=name) for name in names]
+    write_report({**MINIMAL, "input": {"file": "in.mtz"}}, tmp_path / "report.html", shown, [("", [])])
+    words = Page(tmp_path / "report.html").words
+    assert key in words[words.index("Density from 1"):]
+
+
+def test_heads_of_tables_are_words(page):
+    for head in ("FOM, acentric", "phase change (°), acentric", "skewness, as phased", "sigma-A"):
+        assert head in page.words
+    assert "_" not in page.words.split("What was run")[0]
+
+
 def test_stages_lead_to_their_reports(page):
     assert "phase/report.html" in page.links
     assert "Phases from sites 3.00 s, gave the map" in page.words
@@ -150,6 +179,8 @@ def test_other_schema_is_refused(tmp_path):
     ({"cycles": [{"fom": 0.6}, {"fom": 0.7}]}, "Figure of merit 0.700 after 2 cycles.", "plain"),
     ({"hands": [{"file": "a", "probability": 0.95}, {"file": "b", "probability": 0.05}]},
      "The right hand is a, with a probability of 0.950.", "good"),
+    ({"hands": [{"file": "a", "probability": 0.9997}, {"file": "b", "probability": 0.0003}]},
+     "The right hand is a, with a probability of > 0.999.", "good"),
     ({"hands": [{"file": "a", "probability": 0.4}, {"file": "b", "probability": 0.6}]},
      "More probably right is b, with a probability of 0.600.", "fair"),
     ({"hands": [{"file": "a", "probability": 0.5}], "same_map": True},
@@ -162,6 +193,18 @@ def test_other_schema_is_refused(tmp_path):
 def test_each_command_answers(result, line, level):
     verdict = verdict_of(result)
     assert (verdict.line, verdict.level) == (line, level)
+
+
+@pytest.mark.parametrize("command, entries", [
+    ("phase", {"phasing": full_result()["phasing"]}),
+    ("phase", {"phasing": {**full_result()["phasing"], "hands": [{"hand": "given"}]}}),
+    ("hand", {"hands": [{"file": "a", "probability": 0.95}, {"file": "b", "probability": 0.05}]})])
+def test_a_stage_advises_nothing_that_its_job_does(written, command, entries):
+    result = {**MINIMAL, "command": command, "input": {"file": "in.mtz"}, **entries}
+    assert "What to do next" in written(result).words
+    page = written({**result, "part_of": "solve"})
+    assert "A stage of crank2-unet solve" in page.words and "../report.html" in page.links
+    assert "What to do next" not in page.words and "Only the given hand" not in page.words
 
 
 def test_start_quality_is_no_number_of_a_modified_map():
