@@ -79,7 +79,8 @@ def _add_dm(commands) -> None:
     parser = _command(commands, "dm", run_dm, "density modification with a mask for every cycle", """
 Improves experimental phases by solvent flattening, histogram matching and phase combination, with
 the solvent mask renewed in every cycle.  Writes dm.mtz (input columns and FWT, PHWT, FOM, HLA-HLD),
-mask.ccp4, result.json and report.html; with Parrot also its log and a script that repeats its runs.""")
+mask.ccp4, flat.ccp4 (P(flat) of the last cycle), result.json and report.html; with Parrot also its log
+and a script that repeats its runs.""")
     parser.add_argument("mtzin", metavar="IN.mtz", help="amplitudes with experimental phases")
     _add_output(parser)
     parser.add_argument("--no-report", action="store_true", help="leave report.html out")

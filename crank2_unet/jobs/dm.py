@@ -22,6 +22,7 @@ from .choices import Columns, Content, EngineChoice, NetworkChoice
 from .result import Clock, Warnings, announce_size, common, describe_mask, finish, judge
 
 _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
+_FLAT = {"flat": "flat.ccp4"}  # where the network says it
 _MADE = "unet", "variance"  # masks that are not of a file
 
 
@@ -31,8 +32,8 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
            mask_one_is: str | None = None, free: str | None = None, report: bool = True,
            part_of: str | None = None) -> dict:
     """Density modification with the mask renewed in every cycle; writes dm.mtz, mask.ccp4,
-    result.json and, if wanted, report.html, and returns the result.  Parrot leaves its log, its input
-    and a script that repeats it.
+    with masks of the network flat.ccp4 (P(flat) of the last cycle), result.json and, if wanted,
+    report.html, and returns the result.  Parrot leaves its log, its input and a script that repeats it.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
     clock = Clock()
     with Warnings() as warnings, staged(
             folder, "dm", [mtzin, mask, content.sequence, choice.model, engine.ncs_sites],
-            _OUTPUTS.values()) as stage:
+            [*_OUTPUTS.values(), *_FLAT.values()]) as stage:
         with clock.stage("read"):
             given = read_phased(mtzin, columns.fo, columns.hl, columns.phifom, columns.fc)
             kept_out = None
@@ -91,7 +92,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
         with clock.stage("write"):
             names = write_phased(stage / "dm.mtz", given, modified)
             write_map(solvent, stage / "mask.ccp4")
-        outputs = {**_OUTPUTS, **modified.files, "columns": names}
+            if mask == "unet":
+                write_map(modified.weights, stage / _FLAT["flat"])
+        outputs = {**_OUTPUTS, **(_FLAT if mask == "unet" else {}), **modified.files, "columns": names}
         start = by.found.quality if by.found else None
         verdict = judge_result(given.data, modified, start, bool(given.model),
                                hands_compared=part_of == "solve", ncs_chosen=engine.ncs_chosen)
@@ -106,7 +109,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
             return result
         density = CrystalMap(given.data.reflections, modified.coefficients).density
         first = by.found.mask if by.found else solvent
-        flat = [Layer("P(flat)", modified.weights, solvent, "probability")] if net else []
+        flat = [Layer("P(flat)", modified.weights, solvent, "probability")] if mask == "unet" else []
         finish(stage, result, [Layer("Before", given.data.map.density, first),
                                Layer("After", density, solvent), *flat])
     return result

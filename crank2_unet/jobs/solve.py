@@ -210,7 +210,8 @@ def _said(result: dict) -> str:
 
 
 def _layers(best: _Solution) -> list[Layer]:
-    """The map as phased and the final one, both with the final mask, and the sites."""
+    """The map as phased and the final one, with the sites, and P(flat) where the network says it, all
+    with the final mask."""
     last = best.modified
     columns = last.result["outputs"]["columns"]
     before = read_phased(best.phased).data
@@ -218,5 +219,7 @@ def _layers(best: _Solution) -> list[Layer]:
                         need_phases=False).data
     mask = read_map(last.file("mask.ccp4"))
     sites = [site["xyz"] for site in best.phasing["sites"]]
-    return [Layer(name, data.map.density, mask, sites=sites)
-            for name, data in (("Before", before), ("After", after))]
+    flat = last.result["outputs"].get("flat")
+    return [*(Layer(name, data.map.density, mask, sites=sites)
+              for name, data in (("Before", before), ("After", after))),
+            *([Layer("P(flat)", read_map(last.file(flat)), mask, "probability")] if flat else [])]

@@ -21,7 +21,7 @@ from crank2_unet.report.figures import data_uri
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SEGMENT_FILES = {"mask.ccp4", "probability.ccp4", "flat.ccp4", "mask.mtz", "result.json", "report.html"}
-DM_FILES = {"dm.mtz", "mask.ccp4", "result.json", "report.html"}
+DM_FILES = {"dm.mtz", "mask.ccp4", "flat.ccp4", "result.json", "report.html"}
 
 
 @pytest.fixture(scope="module")
@@ -263,4 +263,4 @@ def test_libraries_that_few_jobs_need_are_loaded_by_them():
 def test_dm_without_report(phased, folder):
     out = folder / "dm without report"
     assert main(["dm", str(phased), "--cycles", "1", "--no-report", "-o", str(out)]) == 0
-    assert {file.name for file in out.iterdir()} == {"dm.mtz", "mask.ccp4", "result.json"}
+    assert {file.name for file in out.iterdir()} == {"dm.mtz", "mask.ccp4", "flat.ccp4", "result.json"}

@@ -45,6 +45,7 @@ def test_from_mates_and_sites_to_a_map(solved):
     assert result["input"]["labels"] == {"fpm": "F(+),SIGF(+),F(-),SIGF(-)"}
     assert result["timings"]["total"] > result["timings"]["dm"]
     assert result["verdict"]["word"] in ("solved", "promising")
+    assert "P(flat)</option>" in (solved / "report.html").read_text()
     for report in solved.rglob("report.html"):  # nothing is advised that is done
         text = report.read_text()
         assert [words for words in ("--hand both", "--ncs-sites", "other hand (", "crank2-unet dm")
