@@ -128,8 +128,7 @@ class _Page:
             by_resolution=plots.resolution_plots(result.get("shells") or []),
             by_shell=plots.phasing_plots(phasing.get("bins") or []),
             given_phases=about_given_phases(result), ncs=about_ncs(result),
-            operators=[{"operator": found["operator"], "volume": found["volume"],
-                        "ncs_correlation": found["correlation"]} for found in result.get("ncs") or []],
+            modified=_modified_hands(result), operators=_operators(result),
             answer_charts=self._answer_charts(), hands=self._hands(), terms=TERMS, used=self.used,
             mask_source=source and MASKS.get(source, f"read from {source}"),
             command_line=shlex.join(["crank2-unet", *map(str, result.get("arguments") or [])]))
@@ -181,6 +180,19 @@ def _heading(key: str) -> str:
 
 def _explained(key: str) -> str | None:
     return _EXPLAINED.get(key.removeprefix("acentric_").removeprefix("centric_"))
+
+
+def _modified_hands(result: Mapping) -> list[dict]:
+    """Rows on each hand after density modification, where both had it."""
+    return [{"hand": hand["hand"], "verdict": hand["word"], "correlation": hand["correlation"],
+             "uncertainty": hand["uncertainty"], "probability of more than 0.5": hand["probability"]}
+            for hand in (result.get("hand") or {}).get("modified") or []]
+
+
+def _operators(result: Mapping) -> list[dict]:
+    """Rows on the operators of NCS."""
+    return [{"operator": found["operator"], "volume": found["volume"],
+             "ncs_correlation": found["correlation"]} for found in result.get("ncs") or []]
 
 
 def _sites(sites: Sequence[Mapping]) -> list[dict]:

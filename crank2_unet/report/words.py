@@ -31,7 +31,7 @@ def show(value) -> str:
 
 def show_probability(value: float) -> str:
     """A probability to three decimals, which is never 0 or 1."""
-    return "< 0.001" if value < 0.0005 else "> 0.999" if value > 0.9995 else f"{value:.3f}"
+    return "<0.001" if value < 0.0005 else ">0.999" if value > 0.9995 else f"{value:.3f}"
 
 
 def headline(verdict: Mapping) -> str:

@@ -145,6 +145,14 @@ def test_heads_of_tables_are_words(page):
     assert "_" not in page.words.split("What was run")[0]
 
 
+def test_hands_that_were_both_modified_are_compared(written):
+    both = [{"hand": hand, "word": word, "correlation": correlation, "uncertainty": 0.1,
+             "probability": probability} for hand, word, correlation, probability in (
+                 ("given", "solved", 0.8, 0.99), ("other", "not solved", 0.1, 0.01))]
+    words = written({**full_result(), "hand": {"chosen": "given", "modified": both}}).words
+    assert "probability of more than 0.5 given solved 0.800 0.100 0.990 other not solved" in words
+
+
 def test_stages_lead_to_their_reports(page):
     assert "phase/report.html" in page.links
     assert "Phases from sites 3.00 s, gave the map" in page.words
@@ -180,7 +188,7 @@ def test_other_schema_is_refused(tmp_path):
     ({"hands": [{"file": "a", "probability": 0.95}, {"file": "b", "probability": 0.05}]},
      "The right hand is a, with a probability of 0.950.", "good"),
     ({"hands": [{"file": "a", "probability": 0.9997}, {"file": "b", "probability": 0.0003}]},
-     "The right hand is a, with a probability of > 0.999.", "good"),
+     "The right hand is a, with a probability of >0.999.", "good"),
     ({"hands": [{"file": "a", "probability": 0.4}, {"file": "b", "probability": 0.6}]},
      "More probably right is b, with a probability of 0.600.", "fair"),
     ({"hands": [{"file": "a", "probability": 0.5}], "same_map": True},
