@@ -1,4 +1,4 @@
-"""The report in headless Chromium: at three widths, light and dark, nothing overlaps or is cut; the
+"""The report in headless Chromium: at four widths, light and dark, nothing overlaps or is cut; the
 section browser moves, terms explain themselves, nothing is said in the console.
 
 Needs the extra ``browser`` and a Chromium: ``playwright install chromium-headless-shell``, a package of
@@ -18,7 +18,7 @@ from report_results import NASTY, full_result, layers
 from crank2_unet.report.page import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the extra 'browser' is not installed")
-WIDTHS = {"phone": (390, 844), "laptop": (1280, 800), "projector": (1920, 1080)}
+WIDTHS = {"phone": (390, 844), "tablet": (900, 1100), "laptop": (1280, 800), "projector": (1920, 1080)}
 COMMANDS = {  # parts of the result that each shows
     "solve": ("verdict", "stages", "cycles", "shells", "phasing", "solvent_content", "mask"),
     "dm": ("verdict", "cycles", "shells", "solvent_content", "mask"),
