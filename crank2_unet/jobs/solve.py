@@ -71,9 +71,9 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
     ------
     Crank2UnetError : the stages before the one that failed stay.
     """
-    clock = Clock()
-    with Warnings() as warnings, staged(folder, "solve", _files(mtzin, phasing, modification),
-                                        _OUTPUTS.values(), parts=True) as stage:
+    clock, inputs = Clock(), _files(mtzin, phasing, modification)
+    with Warnings() as warnings, staged(
+            folder, "solve", inputs, _OUTPUTS.values(), parts=True) as stage:
         stages = Stages(folder, "solve", progress_of, tell)
         phased = stages.run("phase", "phasing both hands", run_phase, mtzin, hands="both", **phasing)
         compared = stages.run("hand", "comparing the hands", run_hand,
@@ -99,7 +99,7 @@ def run_solve(mtzin: str, folder: str, phasing: dict, modification: dict,
                   "stages": [_describe(done, best) for done in stages.done]}
         result["timings"] |= {done.folder.name: done.result["timings"]["total"] for done in stages.done}
         finish(stage, result, _layers(best))
-    stages.forget_others()
+    stages.forget_others(inputs)
     return result
 
 

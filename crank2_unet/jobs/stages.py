@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -92,14 +92,15 @@ class Stages:
         self.done.append(Stage(folder, title, kept, result))
         return self.done[-1]
 
-    def forget_others(self) -> None:
-        """Remove what stages of earlier runs have left that are none of this one, as they left it, and
-        nothing else."""
-        current = {stage.folder.name for stage in self.done}
+    def forget_others(self, inputs: Iterable[str | None]) -> None:
+        """Remove what stages of earlier runs have left that are none of this one and hold none of its
+        ``inputs``: files as they left them, and nothing else."""
+        used = {stage.folder.resolve() for stage in self.done}
+        used |= {Path(file).resolve().parent for file in inputs if file}
         for record in self._folder.glob(f"*/{_RECORD}"):
             folder = record.parent
             recorded = _recorded(folder)
-            if recorded and folder.name not in current and not folder.is_symlink():
+            if recorded and folder.resolve() not in used and not folder.is_symlink():
                 for name, _ in recorded["files"].items() & _contents(folder).items():
                     (folder / name).unlink()
                 record.unlink()

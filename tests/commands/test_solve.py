@@ -147,9 +147,9 @@ def test_stages_of_earlier_runs_go_and_nothing_else(tmp_path):
         stages = Stages(tmp_path, "solve", lambda title: pytest.MonkeyPatch.context(), print)
         for name in names:
             stages.run(name, "", Job({"command": "dm"}), str(data))
-        stages.forget_others()
+        stages.forget_others([str(data), None, str(tmp_path / "phase_completed" / "result.json")])
 
-    run("phase", "dm", "dm_completed", "dm_other_hand")
+    run("phase", "phase_completed", "dm", "dm_completed", "dm_other_hand")
     (tmp_path / "dm_other_hand" / "notes").write_text("of the user")
     (tmp_path / "dm_other_hand" / "more").mkdir()
     (tmp_path / "mine").mkdir()
@@ -160,7 +160,8 @@ def test_stages_of_earlier_runs_go_and_nothing_else(tmp_path):
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
     assert left - {"linked"} == {
         "data", "phase/result.json", "phase/stage.json", "dm/result.json", "dm/stage.json",
-        "mine/stage.json", "mine/result.json", "dm_other_hand/notes"}
+        "mine/stage.json", "mine/result.json", "dm_other_hand/notes",
+        "phase_completed/result.json", "phase_completed/stage.json"}  # it holds an input
     assert (tmp_path / "dm_other_hand" / "more").is_dir() and not (tmp_path / "dm_completed").exists()
 
 
