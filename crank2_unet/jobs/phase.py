@@ -127,7 +127,7 @@ def _improved_phases(path: str | None, columns: str | None, reflections: Reflect
     return reflections.spread(found.reflections.hkl, hl, 0.0)
 
 
-def _judge(phased: SadResult, hand: str, hands_compared: bool) -> None:
+def _judge(phased: SadResult, hand: str, hands_compared: bool = False) -> None:
     """Say what is odd about the sites, and if they hardly explain the anomalous differences."""
     completion = phased.statistics["completion"]
     for row in completion["merged"] if completion else ():

@@ -68,7 +68,10 @@ def test_more_added_than_given_is_doubtful(added, doubtful, caplog):
     sites = [{"occupancy": 0.7, "given": True}, {"occupancy": added, "given": False}]
     statistics = {"sites": sites, "completion": None, "phasing_power": 1.0}
     _judge(SimpleNamespace(statistics=statistics), "given")
-    assert ("of the other hand" in caplog.text) is doubtful
+    assert ("of the other hand" in caplog.text) is ("Judge by" in caplog.text) is doubtful
+    caplog.clear()
+    _judge(SimpleNamespace(statistics=statistics), "given", hands_compared=True)
+    assert ("of the other hand" in caplog.text) is doubtful and "Judge by" not in caplog.text
 
 
 def test_the_composition_counts(changed, tmp_path):
