@@ -128,6 +128,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int 
     every cycle, and the share of sigma-A that overfitting leaves is a mean over its likelihood.  It
     also tells how far the experimental phases can be trusted (:func:`~.weighting.combine`).
 
+    The masks that the control gets know the held-back amplitudes a little: where phases stay poor these
+    agree too well (docs/experiments.md).
+
     Amplitudes that were held back choose in each cycle whether copies are averaged: the map of 5vxb at
     1.7 A, three copies, went from 32 to 34 degrees by averaging, and without it to 27.
 

@@ -14,9 +14,10 @@ TERMS: dict[str, tuple[str, str]] = {
     "free": ("held-back amplitudes (free)", (
         "A second map is modified without 8% of the amplitudes. How well it foretells them says "
         "how far agreement can be trusted, as R-free does in refinement. 0: not at all, 1: "
-        "perfectly. In the first cycles it may lie above that of measured amplitudes: what a "
-        "reflection gives back to itself is taken out, so that both are foretold alike at first, and "
-        "with a few hundred held back it is uncertain by 0.05.")),
+        "perfectly. The masks are those of the first map, which knows all amplitudes, so where phases "
+        "stay poor it may be 0.1 to 0.15 too high. In the first cycles it may lie above that of "
+        "measured amplitudes: what a reflection gives back to itself is taken out, so that both are "
+        "foretold alike at first, and with a few hundred held back it is uncertain by 0.05.")),
     "sigma_a": ("sigma-A", (
         "Correlation of the normalised structure factors of the modified map with those of the "
         "crystal that the amplitudes let expect, less what held-back amplitudes do not bear out.")),

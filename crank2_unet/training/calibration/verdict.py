@@ -44,7 +44,6 @@ WEIGHTS = {"right": 1.0, "wrong": 0.5, "noise": 0.5}
 _RIDGE = 0.3  # in units of one map, for numbers of unit variance
 _FOLDS = 10
 _NEAR = 0.15  # width of a Gaussian, of expected correlations
-_CYCLES = 10
 _GOOD, _WRONG = 0.7, 0.2  # correlations of good and of wrong maps, of which ranges are told
 _BINS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -115,7 +114,8 @@ def _modified(data: PhasedData, net: SolventNet, composition: Composition,
               phi_true: np.ndarray | None) -> dict:
     """Correlation with the true map, 0 where there is no truth in the phases, and features."""
     by = plan(data, net, "unet", composition)
-    modified = EmbeddedEngine().modify(data, by.weights, by.solvent_content, _CYCLES, Path("."))
+    as_dm_does = EmbeddedEngine(ncs_from_map=True)
+    modified = as_dm_does.modify(data, by.weights, by.solvent_content, None, Path("."))
     correlation = 0.0
     if phi_true is not None:
         f = np.nan_to_num(data.f)
