@@ -25,6 +25,19 @@ from crank2_unet.training.deposited.substructure import deposited_substructure
 from crank2_unet.training.preparation.prepared import PreparedStructure
 
 
+def chain_of(name, residues):
+    """A chain of one atom for each residue."""
+    chain = gemmi.Chain(name)
+    for number, residue_name in enumerate(residues, 1):
+        residue, atom = gemmi.Residue(), gemmi.Atom()
+        residue.name, residue.seqid, residue.entity_type = (
+            residue_name, gemmi.SeqId(number, " "), gemmi.EntityType.Polymer)
+        atom.name, atom.element = "P", gemmi.Element("P")
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    return chain
+
+
 @pytest.fixture(scope="module")
 def files():
     """Coordinates and structure factors of one good entry and of one for each reason."""
@@ -40,10 +53,18 @@ def files():
             cra.atom.element = gemmi.Element("C")
     swollen = toy("aaaa")
     swollen.cell = gemmi.UnitCell(44, 50, 60, 90, 90, 90)
+    # a complex: one chain more, of the other kind, by which the solvent content would be wrong
+    complex_ = selenium(good)
+    complex_[0].add_chain(chain_of("B", ["DA", "DC", "DG", "DT"]))
+    sugar = selenium(good)
+    for residue in sugar[0][0]:
+        residue.name, residue.het_flag = "GLC", "H"
+    sugar.setup_entities()
     found = {}
     for code, structure, data in (("good", selenium(good), several), ("twin", selenium(good), phased),
                                   ("nope", good, native), ("cell", selenium(swollen), phased),
-                                  ("lite", light, phased),
+                                  ("lite", light, phased), ("dnap", complex_, phased),
+                                  ("suga", sugar, phased),
                                   ("badp", selenium(good), shuffled), ("data", good, None)):
         found[f"{code}.cif.gz"] = structure.make_mmcif_document().as_string() + WAVELENGTH
         if data:
@@ -52,9 +73,11 @@ def files():
     return found
 
 
-CODES = ["BADP", "CELL", "DATA", "GOOD", "LITE", "NOPE", "ODD1", "TWIN"]
-EXPECTED = dict(zip(CODES, (entry.NOT_PHASED, entry.OTHER_CELL, entry.NO_ANOMALOUS, None,
-                            entry.NO_SCATTERER, entry.NO_ANOMALOUS, entry.UNREADABLE, None)))
+EXPECTED = {"BADP": entry.NOT_PHASED, "CELL": entry.OTHER_CELL, "DATA": entry.NO_ANOMALOUS,
+            "DNAP": entry.OTHER_POLYMER, "GOOD": None, "LITE": entry.NO_SCATTERER,
+            "NOPE": entry.NO_ANOMALOUS, "ODD1": entry.UNREADABLE, "SUGA": entry.OTHER_POLYMER,
+            "TWIN": None}
+CODES = list(EXPECTED)
 
 
 def test_a_served_pdb_becomes_training_data(files, tmp_path):
@@ -66,8 +89,11 @@ def test_a_served_pdb_becomes_training_data(files, tmp_path):
         again = from_pdb(tmp_path, archive, workers=0)
     assert {e["code"]: e["excluded"] for e in manifest["entries"]} == EXPECTED
     counts = manifest["counts"]
-    assert counts["found"] == 8 and counts["used"] == 2 and sum(counts.values()) == 16
-    assert counts[entry.NO_ANOMALOUS] == 2 and "no anomalous data" in render(manifest)
+    assert counts["found"] == 10 and counts["used"] == 2 and sum(counts.values()) == 20
+    assert counts[entry.NO_ANOMALOUS] == 2 and "no anomalous data  " in render(manifest)
+    assert re.search(r"^nucleic acid, or no protein \* +2$", render(manifest), re.M)
+    details = {e["code"]: e["detail"] for e in manifest["entries"]}
+    assert details["DNAP"] == "4 of 40 residues are nucleotides" and "protein" in details["SUGA"]
     # nothing is asked or made twice, and the second manifest is the first
     assert len(pdb.asked) == asked and again == manifest
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
@@ -78,7 +104,7 @@ def test_a_served_pdb_becomes_training_data(files, tmp_path):
     prepared = PreparedStructure.read(tmp_path / good["split"] / "good_0.npz")
     assert prepared.code == "GOOD" and prepared.phase_error[0] == pytest.approx(good["phase_error"])
     assert not [path for path in tmp_path.rglob("*") if "part" in path.name]
-    assert pdb.queries[0]["query"] == sad_query() and len(pdb.queries) == 4
+    assert pdb.queries[0]["query"] == sad_query() and len(pdb.queries) == 5
 
 
 @pytest.fixture
@@ -145,7 +171,7 @@ def test_the_commands_of_the_page(files, tmp_path, monkeypatch, capsys):
             assert main([*line.split(), "--workers", "0"]) == 0
             told, said = capsys.readouterr()
             assert "CCP4 is set up, but not used" in said
-            assert re.search(r"^no anomalous scatterer in the model +1$", told, re.M)
+            assert re.search(r"^no anomalous scatterer in the model \* +1$", told, re.M)
             assert re.search(r"^used +1$", told, re.M) and "phased by: crank2-unet" in told
 
 

@@ -23,7 +23,7 @@ from ...files.output import staged_file, write_json
 from ..evaluation.metrics import format_table
 from ..parallel import Kept, run_all
 from .archive import KINDS, Archive, sad_query
-from .entry import NO_ANOMALOUS, REASONS, UNREADABLE, prepare_entry
+from .entry import NO_ANOMALOUS, OURS, REASONS, UNREADABLE, prepare_entry
 from .programs import CRANK2_UNET, Programs
 from .split import families, validation_families
 from .supply import Supply, downloaded, fetch_all, local, now, recorded
@@ -252,11 +252,12 @@ def read_codes(path: str | Path) -> list[str]:
 
 def render(manifest: dict) -> str:
     """The counts as the paper's Table 1, and the splits as its Table 3."""
-    counts = format_table(["entries", ""], [list(row) for row in manifest["counts"].items()])
+    counts = format_table(["entries", ""], [[name + " *" * (name in (KEPT_OUT, *OURS)), count]
+                                            for name, count in manifest["counts"].items()])
     splits = format_table(["split", "entries", "families"],
                           [[name, *values.values()] for name, values in manifest["splits"].items()])
     phasing = manifest["settings"]["phasing"] or "crank2-unet"
     sites = format_table([f"sites (phased by: {phasing})", "entries"],
                          [list(row) for row in manifest["substructures"].items()])
     failed = [f"{code} failed: {message}" for code, message in manifest["failures"].items()]
-    return "\n".join([counts, "", sites, "", splits, *failed])
+    return "\n".join([counts, "* a reason of ours, not of the paper", "", sites, "", splits, *failed])

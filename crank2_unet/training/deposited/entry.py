@@ -1,6 +1,6 @@
 """One entry of the PDB: its Friedel mates phased from its anomalous scatterers, or why not.
 
-The exclusions are those of the paper (section 2.1, Table 1), in its order.
+The exclusions are those of the paper (section 2.1, Table 1), in its order, and some of our own.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ from .substructure import deposited_substructure, laid_on
 # reasons of exclusion, in the order in which they are looked for
 NO_ANOMALOUS, OTHER_CELL, NOT_PHASED = ("no anomalous data", "cells of data and model differ",
                                         "not phased from the deposited substructure")
-NO_SCATTERER, UNREADABLE = "no anomalous scatterer in the model", "cannot be read"
-REASONS = (UNREADABLE, NO_ANOMALOUS, OTHER_CELL, NO_SCATTERER, NOT_PHASED)
+OTHER_POLYMER, NO_SCATTERER, UNREADABLE = (
+    "nucleic acid, or no protein", "no anomalous scatterer in the model", "cannot be read")
+REASONS = (UNREADABLE, OTHER_POLYMER, NO_ANOMALOUS, OTHER_CELL, NO_SCATTERER, NOT_PHASED)
+# which of them are ours: the paper does not name them
+OURS = (UNREADABLE, OTHER_POLYMER, NO_SCATTERER)
 _AXES, _ANGLES = 0.03, 3.0  # relative and degrees: by what cells may differ (paper)
 _LARGEST_ERROR, _LEAST_CORRELATION = 85.0, 0.1  # degrees; of E values in the lowest shell (paper)
 _FEWEST_PAIRS = 50  # below this many a file has no anomalous data
@@ -154,8 +157,7 @@ def _read(coordinates: str, reflections: str) -> tuple[gemmi.Structure, Anomalou
         blocks = gemmi.as_refln_blocks(gemmi.cif.read(reflections))
     except (RuntimeError, ValueError, OSError) as error:
         raise Excluded(UNREADABLE, str(error)) from error
-    if not any(chain.get_polymer() for model in structure for chain in model):
-        raise Excluded(UNREADABLE, "the model has no polymer")
+    _check_polymers(structure)
     chosen = max(blocks, key=_pairs, default=None)
     if chosen is None or _pairs(chosen) < _FEWEST_PAIRS:
         raise Excluded(NO_ANOMALOUS, f"Friedel mates in none of {len(blocks)} blocks")
@@ -176,6 +178,17 @@ def _read(coordinates: str, reflections: str) -> tuple[gemmi.Structure, Anomalou
     structure.spacegroup_hm = data.reflections.spacegroup.xhm()
     structure.setup_cell_images()
     return structure, data, wavelength
+
+
+def _check_polymers(structure: gemmi.Structure) -> None:
+    """The network is for protein: nucleic acid looks different, and weighs different in the solvent
+    content."""
+    kinds = [gemmi.find_tabulated_residue(residue.name)
+             for chain in next(iter(structure), ()) for residue in chain.get_polymer()]
+    if nucleotides := sum(kind.is_nucleic_acid() for kind in kinds):
+        raise Excluded(OTHER_POLYMER, f"{nucleotides} of {len(kinds)} residues are nucleotides")
+    if not any(kind.is_amino_acid() for kind in kinds):
+        raise Excluded(OTHER_POLYMER, "the model has no protein")
 
 
 def _pairs(block: gemmi.ReflnBlock) -> int:
