@@ -22,6 +22,7 @@ from crank2_unet.training.deposited.collect import KEPT_OUT, from_folder, from_p
 from crank2_unet.training.deposited.programs import Programs
 from crank2_unet.training.deposited.split import families, validation_families
 from crank2_unet.training.deposited.substructure import deposited_substructure
+from crank2_unet.training.parallel import sha256
 from crank2_unet.training.preparation.prepared import PreparedStructure
 
 
@@ -104,6 +105,13 @@ def test_a_served_pdb_becomes_training_data(files, tmp_path):
     prepared = PreparedStructure.read(tmp_path / good["split"] / "good_0.npz")
     assert prepared.code == "GOOD" and prepared.phase_error[0] == pytest.approx(good["phase_error"])
     assert not [path for path in tmp_path.rglob("*") if "part" in path.name]
+    # what the split was made from, and what came of it
+    clusters = manifest["source"]["clusters"]
+    assert clusters["url"].endswith("/clusters/clusters-by-entity-30.txt") and clusters["date"]
+    assert clusters["sha256"] == sha256(tmp_path / "clusters.txt")
+    assert (manifest["keep_out"], manifest["limit"]) == ([], None)
+    assert {e["code"] for e in manifest["entries"] if e["prepared"]} == {"GOOD", "TWIN"}
+    assert good["prepared"]["sha256"] == sha256(tmp_path / good["prepared"]["path"])
     assert pdb.queries[0]["query"] == sad_query() and len(pdb.queries) == 5
 
 
@@ -231,19 +239,35 @@ def test_prepared_files_follow_what_is_decided(files, tmp_path, monkeypatch):
         from_folder(source, tmp_path / "clusters.txt" / "out", workers=0)
 
 
+def test_another_version_phases_anew(files, tmp_path, monkeypatch):
+    for name in ("nope.cif.gz", "nope-sf.cif.gz"):
+        (tmp_path / name.removesuffix(".gz")).write_text(files[name])
+    for version in ("1.0", "2.0"):
+        monkeypatch.setattr(collect, "__version__", version)
+        manifest = from_folder(tmp_path, tmp_path / "out", workers=0)
+        kept = json.loads((tmp_path / "out/records/NOPE.json").read_text())
+        assert kept["settings"]["version"] == manifest["settings"]["version"] == version
+    assert manifest["source"]["codes"] == ["NOPE"] and manifest["source"]["clusters"] is None
+
+
 def test_families_of_what_is_kept_out_are_kept_out(files, tmp_path):
     pdb = Pdb(["GOOD", "NOPE", "TWIN"], files, "GOOD_1 TWIN_1 9XXX_2\n")
     with served(pdb) as archive:
         manifest = from_pdb(tmp_path, archive, workers=0, keep_out=["9xxx"])
     assert manifest["counts"][KEPT_OUT] == 2 and manifest["counts"]["used"] == 0
+    assert manifest["keep_out"] == ["9XXX"]
     assert not [path for path in pdb.asked if "good" in path]
 
 
 def test_servers_that_do_not_answer_are_said(files, tmp_path):
     with served(Pdb(CODES, files, busy=100)) as archive, pytest.raises(InputError, match="Repeat"):
         from_pdb(tmp_path, archive, workers=0)
-    with served(Pdb([], files)) as archive, pytest.raises(InputError, match="found no entry"):
-        from_pdb(tmp_path / "none", archive, workers=0)
+    empty = Pdb([], files)
+    with served(empty) as archive:
+        with pytest.raises(InputError, match="found no entry"):
+            from_pdb(tmp_path / "none", archive, workers=0)
+        empty.codes.append("NOPE")  # a search without an answer is not kept
+        assert from_pdb(tmp_path / "none", archive, workers=0)["counts"]["found"] == 1
     with served(Pdb(CODES, files)) as archive:
         from_pdb(tmp_path / "all", archive, workers=0, limit=1)
         with pytest.raises(InputError, match="another search"):

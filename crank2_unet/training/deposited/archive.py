@@ -136,8 +136,9 @@ class Archive:
         os.replace(part, path)
         return Download(url, sha256(path), path.stat().st_size)
 
-    def clusters(self, identity: int) -> list[list[str]]:
-        """Codes, in capitals, of the entries in each cluster of protein sequences.
+    def clusters(self, identity: int) -> tuple[str, list[list[str]]]:
+        """Address of the clusters of protein sequences, and the codes, in capitals, of the entries in
+        each.
 
         Parameters
         ----------
@@ -148,8 +149,8 @@ class Archive:
         InputError : the service does not answer.
         """
         url = f"{self.clusters_url}/clusters-by-entity-{identity}.txt"
-        return [[entity.partition("_")[0].upper() for entity in line.split()]
-                for line in self._ask("GET", url).text.splitlines()]
+        return url, [[entity.partition("_")[0].upper() for entity in line.split()]
+                     for line in self._ask("GET", url).text.splitlines()]
 
     @cached_property
     def _session(self) -> requests.Session:

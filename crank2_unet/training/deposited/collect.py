@@ -1,9 +1,9 @@
 """The paper's data preparation (section 2.1): from a search of the PDB to maps with true masks.
 
-A folder holds all of it: ``search.json`` and ``clusters.txt`` (what the services answered), ``files``
-(as downloaded, and where each came from), ``records`` (what became of each entry), ``train`` and
-``validation`` (prepared structures), ``manifest.json`` (everything, with counts).  Each part is made
-once: an interrupted run is continued by repeating it.
+A folder holds all of it: ``search.json``, ``clusters.txt`` and ``clusters.json`` (what the services
+answered, and when), ``files`` (as downloaded, and where each came from), ``records`` (what became of
+each entry), ``train`` and ``validation`` (prepared structures), ``manifest.json`` (everything, with
+counts).  Each part is made once: an interrupted run is continued by repeating it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ... import __version__
 from ...errors import InputError
 from ...files.output import staged_file, write_json
 from ..evaluation.metrics import format_table
-from ..parallel import Kept, run_all
+from ..parallel import Kept, run_all, sha256
 from .archive import KINDS, Archive, sad_query
 from .entry import NO_ANOMALOUS, OURS, REASONS, UNREADABLE, prepare_entry
 from .programs import CRANK2_UNET, Programs
@@ -54,12 +54,10 @@ def from_pdb(out: str | Path, archive: Archive | None = None, d_min: float | Non
     """
     out, archive = Path(out), archive or Archive()
     _make(out)
-    query = sad_query(d_min)
-    search = _search(out / "search.json", archive, query)
-    if not search["codes"]:
-        raise InputError("The search of the PDB found no entry.")
-    clusters = _clusters(out / "clusters.txt", archive, set(search["codes"]))
-    return prepare_all(out, search["codes"], clusters, search,
+    search = _search(out / "search.json", archive, sad_query(d_min))
+    path, origin = _clusters(out, archive, set(search["codes"]))
+    return prepare_all(out, search["codes"], _in_clusters(path.read_text(), set(search["codes"])),
+                       {**search, "clusters": {**origin, "sha256": sha256(path)}},
                        partial(downloaded, out, archive), **more)
 
 
@@ -82,13 +80,14 @@ def from_folder(folder: str | Path, out: str | Path, clusters: str | Path | None
     codes = sorted({path.name.partition("-sf.cif")[0].upper() for path in folder.glob("*-sf.cif*")})
     if not codes:
         raise InputError(f"{folder} holds no structure factors named CODE-sf.cif or CODE-sf.cif.gz.")
-    try:
-        text = Path(clusters).read_text() if clusters else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{clusters} cannot be read: {error}.") from error
+    members, origin = None, None
+    if clusters:
+        members = _in_clusters(_text(clusters), set(codes))
+        origin = {"path": str(Path(clusters).resolve()), "sha256": sha256(clusters)}
     _make(out)
-    return prepare_all(out, codes, _in_clusters(text, set(codes)) if clusters else None,
-                       {"folder": str(folder)}, partial(local, folder), **more)
+    return prepare_all(out, codes, members,
+                       {"folder": str(folder), "codes": codes, "clusters": origin},
+                       partial(local, folder), **more)
 
 
 def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, source: dict,
@@ -101,7 +100,7 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     ----------
     codes : of the entries, in capitals.
     clusters : codes in each cluster of sequences; None: not known, all entries are for training.
-    source : said in the manifest.
+    source : where codes and clusters are from, for the manifest.
     supply : gives the path of a file, in ``out`` or absolute, and its checksum; None without a file.
     keep_out : codes of entries that are not used, nor any of their families: those that a network
         will be judged by.
@@ -121,8 +120,8 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     splits = {code: None if family[i] in barred else SPLITS[int(validation[i])]
               for i, code in enumerate(every)}
     used = [code for code in chosen if splits[code]]
-    settings = {"later_cycles": later_cycles, "seed": seed, "substructure": [*programs.substructure],
-                "phasing": programs.phasing}
+    settings = {"version": __version__, "later_cycles": later_cycles, "seed": seed,
+                "substructure": [*programs.substructure], "phasing": programs.phasing}
     files, failures = fetch_all(out, used, supply)
     kept = Kept(out / "records", settings, {
         code: [splits[code], *(file and file["sha256"] for file in those.values())]
@@ -135,17 +134,28 @@ def prepare_all(out: Path, codes: list[str], clusters: list[list[str]] | None, s
     entries = []
     for code in chosen:
         result = found.get(code, {} if splits[code] else {"excluded": KEPT_OUT, "detail": ""})
-        entries.append({"code": code, "family": int(family[place[code]]), **result,
-                        "split": splits[code] if result.get("excluded", "") is None else None,
-                        "files": files.get(code, {})})
-    manifest = {"program": f"crank2-unet {__version__}", "source": source,
-                "settings": settings, "identity": IDENTITY if clusters is not None else None,
+        split = splits[code] if result.get("excluded", "") is None else None
+        entries.append({"code": code, "family": int(family[place[code]]), **result, "split": split,
+                        "files": files.get(code, {}),
+                        "prepared": split and _described(out, _prepared(split, code))})
+    manifest = {"settings": settings, "source": source,
+                "identity": IDENTITY if clusters is not None else None,
+                "keep_out": sorted(keep_out), "limit": limit,
                 "counts": _counts(entries), "substructures": _substructures(entries),
                 "splits": _splits(entries), "failures": failures,
                 "entries": entries}
     with staged_file(out / "manifest.json") as file:
         write_json(manifest, file)
     return manifest
+
+
+def _prepared(split: str, code: str) -> str:
+    """Path, in the folder of results, of the prepared file of an entry."""
+    return f"{split}/{code.lower()}_0.npz"
+
+
+def _described(out: Path, path: str) -> dict[str, str]:
+    return {"path": path, "sha256": sha256(out / path)}
 
 
 def _sweep(out: Path, splits: dict[str, str | None], kept: Kept) -> None:
@@ -173,7 +183,12 @@ def _make(out: Path) -> None:
 
 
 def _search(path: Path, archive: Archive, query: dict) -> dict:
-    """The answer of the search, of now or of an earlier run with the same query."""
+    """The answer of the search, of now or of an earlier run with the same query.
+
+    Raises
+    ------
+    InputError : nothing was found; the answer that is there is of another query.
+    """
     if path.exists():
         kept = json.loads(path.read_text())
         if kept["query"] == query:
@@ -181,20 +196,26 @@ def _search(path: Path, archive: Archive, query: dict) -> dict:
         raise InputError(f"{path} is of another search. Choose another folder with -o, or remove it to "
                          "search anew.")
     codes = list(tqdm(archive.find(query), desc="search", unit="entry", mininterval=1.0))
+    if not codes:
+        raise InputError("The search of the PDB found no entry.")
     answer = {"url": archive.search_url, "date": now(), "query": query, "codes": codes}
     with staged_file(path) as file:
         write_json(answer, file)
     return answer
 
 
-def _clusters(path: Path, archive: Archive, codes: set[str]) -> list[list[str]]:
-    """Clusters of sequences, those that hold entries found, as they were in the first run."""
-    if not path.exists():
-        lines = [" ".join(members) for members in archive.clusters(IDENTITY)
-                 if codes.intersection(members)]
+def _clusters(out: Path, archive: Archive, codes: set[str]) -> tuple[Path, dict]:
+    """File of the clusters of sequences that hold entries found, as they were in the first run, and
+    where and when they came from."""
+    path, told = out / "clusters.txt", out / "clusters.json"
+    if not told.exists():
+        url, clusters = archive.clusters(IDENTITY)
         with staged_file(path) as file:
-            file.write_text("\n".join(lines))
-    return _in_clusters(path.read_text(), codes)
+            file.write_text("\n".join(" ".join(members) for members in clusters
+                                      if codes.intersection(members)))
+        with staged_file(told) as file:
+            write_json({"url": url, "date": now()}, file)
+    return path, json.loads(told.read_text())
 
 
 def _in_clusters(text: str, codes: set[str]) -> list[list[str]]:
@@ -206,7 +227,7 @@ def _in_clusters(text: str, codes: set[str]) -> list[list[str]]:
 def _prepare(out: str, code: str, split: str, later_cycles: int, seed: int,
              programs: Programs) -> dict:
     """What became of an entry; its prepared file is written, or removed."""
-    prepared = Path(out) / split / f"{code.lower()}_0.npz"
+    prepared = Path(out) / _prepared(split, code)
     prepared.unlink(missing_ok=True)
     files = recorded(Path(out), code)
     for kind, reason in (("coordinates", UNREADABLE), ("reflections", NO_ANOMALOUS)):
@@ -244,8 +265,12 @@ def read_codes(path: str | Path) -> list[str]:
     ------
     InputError : it cannot be read.
     """
+    return _text(path).replace(",", " ").split()
+
+
+def _text(path: str | Path) -> str:
     try:
-        return Path(path).read_text().replace(",", " ").split()
+        return Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
 
