@@ -31,6 +31,7 @@ from ..files.output import staged_file, write_json
 _log = logging.getLogger(__name__)
 # batch systems by the class of dask-jobqueue that submits to them
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster"}
+_ONE_THREAD = "--nworkers N --nthreads 1"  # of ``dask worker``
 # Of schedulers started here.  A job that kills its worker is tried on two more.  A worker has one job
 # at a time and none in waiting, so that none is blamed for the death of a worker that it never saw.
 _SETTINGS = {"distributed.scheduler.allowed-failures": 2,
@@ -111,7 +112,7 @@ def run_all(function: Callable, jobs: dict[str, tuple], workers: int = 1, schedu
 
     Raises
     ------
-    InputError : no job, or all of them failed.
+    InputError : no job, or all of them failed; no scheduler, or workers of several threads.
     """
     results = {name: found for name in jobs if kept and (found := kept.read(name)) is not None}
     missing = {name: arguments for name, arguments in jobs.items() if name not in results}
@@ -168,29 +169,39 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
             raise InputError(f"No Dask scheduler answers at {scheduler} ({error}). Start one with "
                              f"'dask scheduler', or give one of {', '.join(BATCH_SYSTEMS)}.") from error
         with client:
+            _await_workers(client, f"Start some with 'dask worker {_ONE_THREAD} {scheduler}'")
             yield client
         return
     with dask.config.set(_SETTINGS):
         with _batch_jobs(scheduler, workers) if scheduler else _processes(workers) as cluster:
             with Client(cluster) as client:
                 if scheduler:
-                    _await_a_job(client, scheduler)
+                    _await_workers(client, "The queue may be long; if jobs of dask-worker are not in "
+                                   f"the queue of {scheduler}, their own log files say why")
                 yield client
 
 
-def _await_a_job(client: Client, system: str) -> None:
-    """Wait for the first worker, however long the queue is, and say so: a job that the batch system
-    cannot run is not told from one that waits."""
+def _await_workers(client: Client, hint: str) -> None:
+    """Wait for the first worker, however long that takes, and say so: a job that a batch system cannot
+    run is not told from one that waits.
+
+    Raises
+    ------
+    InputError : a worker has several threads.
+    """
     minutes = 1
     while True:
         try:
             client.wait_for_workers(1, timeout=60 * minutes)
-            return
+            break
         except asyncio.TimeoutError:
-            _log.warning("No job has begun to work within %d min. The queue may be long; if jobs of "
-                         "dask-worker are not in the queue of %s, their own log files say why",
-                         minutes, system)
+            _log.warning("No worker has begun within %d min. %s", minutes, hint)
             minutes *= 2
+    for address, threads in client.nthreads().items():
+        if threads > 1:
+            raise InputError(f"The Dask worker {address} has {threads} threads: crystals would share a "
+                             f"process, its memory and its CPU time. Start it with '{_ONE_THREAD}', or "
+                             "give jobs of a batch system as many processes as cores.")
 
 
 def _processes(workers: int) -> LocalCluster:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from dask.distributed import LocalCluster
 from jobs import begun, square
 
 from crank2_unet.errors import InputError
@@ -57,6 +58,19 @@ def test_failures_are_tried_again(tmp_path):
 def test_no_scheduler_at_an_address(tmp_path):
     with pytest.raises(InputError, match="No Dask scheduler answers at nonsense://1"):
         run_all(square, squares(tmp_path, 1), scheduler="nonsense://1")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_workers_of_a_scheduler_have_one_thread(tmp_path, threads):
+    with LocalCluster(n_workers=1, threads_per_worker=threads, processes=False,
+                      dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        if threads == 1:
+            assert run_all(square, squares(tmp_path, 2), scheduler=address)[0]["n1"] == {"square": 1}
+        else:
+            with pytest.raises(InputError, match="has 2 threads.*--nthreads 1"):
+                run_all(square, squares(tmp_path, 2), scheduler=address)
+            assert not begun(tmp_path, 0)
 
 
 def test_a_killed_worker_loses_nothing(tmp_path):
