@@ -13,7 +13,7 @@ from ..errors import InputError
 _log = logging.getLogger(__name__)
 # commands whose modules parse the rest of the command line themselves
 _SIMPLE = {
-    "train": ("fitting.train", "train a network on prepared structures"),
+    "train": ("fitting.command", "train a network on prepared structures"),
     "solvent-prior": ("calibration.solvent_prior",
                       "fit the prior of solvent contents to deposited structures"),
     "histograms": ("calibration.protein_statistics",
@@ -163,21 +163,21 @@ command.""")
                         "{sequence} {sites} {residues} {solvent} {cycles} {output} {folder}")
     parser.add_argument("--cycles", type=int, metavar="N",
                         help="default: until held-back amplitudes agree no better; with Parrot 10")
-    parser.add_argument("--from-sites", action="store_true",
+    parser.add_argument("--from-sites", action="store_true", default=None,
                         help="phase measured data with 'crank2-unet phase' first")
-    parser.add_argument("--ncs", action="store_true",
-                        help="average measured data over copies that their sites show")
+    parser.add_argument("--ncs", action="store_true", default=None,
+                        help="average over copies that sites of measured data, or maps, show")
     parser.add_argument("--parrot", metavar="PROGRAM", help="Parrot, which modifies the density "
                         "instead of crank2-unet; local variance is then its own mask")
     parser.add_argument("--building", metavar="COMMAND", help="builds a model into the phases of each "
                         "run, in {data}, and prints R-free; the same placeholders")
-    parser.add_argument("--split", default="test", choices=["train", "validation", "test"],
+    parser.add_argument("--split", choices=["train", "validation", "test"],
                         help="of structures; default: test")
     parser.add_argument("--limit", type=int, metavar="N",
                         help="prepared data sets or structures of each source; default: all")
     parser.add_argument("--errors", type=float, nargs=2, metavar=("LOW", "HIGH"),
                         help="prepared data sets: range of the starting phase errors, degrees")
-    parser.add_argument("--largest-volume", type=float, default=float("inf"), metavar="A^3",
+    parser.add_argument("--largest-volume", type=float, metavar="A^3",
                         help="prepared data sets: of the cell; default: no limit")
     parser.add_argument("--from-json", nargs="+", metavar="validation.json",
                         help="page, tables and figures of these reports together, and no runs")
@@ -301,6 +301,12 @@ def _evaluate_quality(options) -> None:
                                   options.scheduler, options.limit)))
 
 
+# options of validate: what is done with a data set, and which are taken and by whom; the functions have
+# the defaults
+_PROTOCOL = ("masks", "cycles", "from_sites", "ncs", "parrot", "building")
+_CHOICE = ("split", "limit", "errors", "largest_volume", "scheduler")
+
+
 def _validate(options) -> None:
     from .commands import from_anywhere
     from .evaluation.page import render
@@ -309,20 +315,19 @@ def _validate(options) -> None:
     if bool(options.from_json) == bool(options.sources):
         raise InputError("Give either data sets or --from-json.")
     if options.from_json:
-        _refuse(options, ("masks", "a", "b", "cycles", "parrot", "building", "limit", "errors"),
-                "data sets, not with --from-json")
+        _refuse(options, ("a", "b", "model", *_PROTOCOL, *_CHOICE), "data sets, not with --from-json")
         report = read(options.from_json)
         write(report, options.output)
     else:
         if options.a or options.b:
-            _refuse(options, ("masks", "parrot"), "masks, not with --a and --b")
-        masks = {"masks": tuple(options.masks.split(","))} if options.masks else {}
-        protocol = Protocol(
-            **masks, commands=tuple(map(from_anywhere, filter(None, (options.a, options.b)))),
-            cycles=options.cycles,
-            from_sites=options.from_sites, ncs=options.ncs, parrot=options.parrot,
-            building=options.building and from_anywhere(options.building))
-        report = validate(options.sources, options.model, options.output, protocol, options.split,
-                          options.limit, options.errors, options.largest_volume, options.workers,
-                          options.scheduler)
+            _refuse(options, ("masks", "ncs", "parrot"), "masks, not with --a and --b")
+        how = _given(options, _PROTOCOL)
+        if options.masks:
+            how["masks"] = tuple(options.masks.split(","))
+        if options.building:
+            how["building"] = from_anywhere(options.building)
+        commands = tuple(map(from_anywhere, filter(None, (options.a, options.b))))
+        report = validate(options.sources, options.model, options.output,
+                          Protocol(commands=commands, **how), workers=options.workers,
+                          **_given(options, _CHOICE))
     print(render(report))

@@ -169,7 +169,11 @@ def test_protocols_that_cannot_be(how, message):
 
 @pytest.mark.parametrize("how, message", [
     (["--from-json", "x.json", "--cycles", "3"], "--cycles goes with data sets"),
+    *((["--from-json", "x.json", *option], f"{option[0]} goes with data sets") for option in (
+        ["--ncs"], ["--from-sites"], ["--model", "m.json"], ["--split", "test"],
+        ["--largest-volume", "1e5"], ["--scheduler", "slurm"])),
     (["data", "--a", "x", "--b", "y", "--masks", "network"], "--masks goes with masks"),
+    (["data", "--a", "x", "--b", "y", "--ncs"], "--ncs goes with masks"),
     ([], "Give either data sets or --from-json")])
 def test_options_that_would_do_nothing_are_refused(how, message, tmp_path, capsys):
     assert main(["model", "validate", *how, "-o", str(tmp_path)]) == 1
@@ -213,6 +217,10 @@ def test_reports_pages_and_kept_records(measured_set, toy_net, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
     with pytest.raises(InputError, match="no report of"):
         read([measured_set / "meta.json"])
+    other = {**report, "settings": {**report["settings"], "cycles": 9, "ncs": True}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    with pytest.raises(InputError, match="cycles 2 there, 9 here; ncs False there, True here"):
+        read([out / "validation.json", tmp_path / "other.json"])
 
 
 @pytest.mark.parametrize("name", ["measured", "measured_from_sites", "measured_without_ncs",

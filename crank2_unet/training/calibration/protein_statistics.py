@@ -81,12 +81,17 @@ def level_table(structures: list[gemmi.Structure]) -> dict:
     return {"d_min": _RESOLUTIONS, "levels": levels.round(3).tolist()}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line of the maker."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="crank2-unet model histograms",
+                                     description=__doc__.splitlines()[0])
     parser.add_argument("structures", type=Path, help="folder with index.csv and <code>.cif.gz")
     parser.add_argument("output", type=Path, help="JSON file to write")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of the maker."""
+    options = make_parser().parse_args(arguments)
     codes = choose_structures(options.structures / "index.csv")
     structures = [gemmi.read_structure(str(options.structures / f"{code}.cif.gz")) for code in codes]
     origin = (f"{len(codes)} protein crystal structures of the wwPDB (training split) with bulk "

@@ -85,12 +85,17 @@ def fit_index(index: Path) -> dict:
     return {"origin": origin, **table}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line of the fit."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="crank2-unet model solvent-prior",
+                                     description=__doc__.splitlines()[0])
     parser.add_argument("index", type=Path, help="index.csv of the training structures")
     parser.add_argument("output", type=Path, help="JSON file to write")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of the fit."""
+    options = make_parser().parse_args(arguments)
     lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in
              fit_index(options.index).items()]
     options.output.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -139,7 +139,8 @@ def write(report: dict, out: str | Path) -> None:
 
 
 def read(paths: Sequence[str | Path]) -> dict:
-    """One report of those in several files, compressed or not, which must be of the same protocol.
+    """One report of those in several files, compressed or not, which must be of the same protocol,
+    model and version.
 
     Raises
     ------
@@ -151,13 +152,16 @@ def read(paths: Sequence[str | Path]) -> dict:
             opened = gzip.open if Path(path).suffix == ".gz" else open
             with opened(path, "rt") as file:
                 found = json.load(file)
-            same = not report or all(found[key] == report[key] for key in ("schema", "pairs"))
-            same = same and found["schema"] == SCHEMA
+            schema, settings = found["schema"], found["settings"]
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is no report of 'crank2-unet model validate' "
                              f"({error}).") from error
-        if not same:
-            raise InputError(f"{path} is of another version or of other runs than {paths[0]}. Give "
+        if schema != SCHEMA:
+            raise InputError(f"{path} has the format {schema}, not {SCHEMA}. Make it again.")
+        if report and settings != report["settings"]:
+            told = (f"{name} {report['settings'].get(name)} there, {value} here"
+                    for name, value in settings.items() if value != report["settings"].get(name))
+            raise InputError(f"{path} is of other runs than {paths[0]}: {'; '.join(told)}. Give "
                              "reports of the same runs.")
         merged = {key: {**report.get(key, {}), **found[key]} for key in ("entries", "failures")}
         report = {**found, **merged}

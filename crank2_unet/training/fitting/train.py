@@ -10,8 +10,6 @@ whenever and however the training ended.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import json
 import logging
 import sys
@@ -128,20 +126,3 @@ def _note_data(path: Path, step: int, provenance: dict) -> None:
                      provenance["windows"])
     with staged_file(path) as partial:
         partial.write_text(json.dumps([*entries, {"from_step": step, **provenance}], indent=1))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: one option for each setting."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for field in dataclasses.fields(TrainConfig):
-        if field.default is dataclasses.MISSING:
-            parser.add_argument(field.name)
-        elif isinstance(field.default, bool):
-            parser.add_argument(f"--{field.name}", action="store_true")
-        elif field.name != "input":
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default),
-                                default=field.default, help=f"default: {field.default}")
-    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
-    options = vars(parser.parse_args(arguments))
-    resume = options.pop("resume")
-    train(TrainConfig(**options), resume)
