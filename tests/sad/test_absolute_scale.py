@@ -76,7 +76,7 @@ def test_f_double_prime_moves_as_far_as_it_is_uncertain():
 def test_what_is_said_of_f_double_prime():
     known = restraints()
     usual, much = (known.comment(known.with_ratio(parameters(q))) for q in (0.85, 4.0))
-    assert "expected 5.00 +- 10 %" in usual and "in agreement" in usual
+    assert "expected 5.00 ± 10 %" in usual and "in agreement" in usual
     assert "check wavelength" in much and "near an absorption edge" not in much
     assert "near an absorption edge" in restraints(0.4).comment(parameters(0.9))
 
