@@ -3,8 +3,8 @@
 The correlation with the true map is expected from a few numbers that density modification leaves, by a
 logistic regression.  Its constants were fitted, as 'crank2-unet model verdict' does, to simulated SAD
 data of 46 structures of the training split that the network has not seen, each in the right hand, in
-the wrong one, and with random phases, after ten cycles.  What it says of them and of measured data is
-in docs/results.md.
+the wrong one, and with random phases, after ten cycles.  What it says of them, of 89 others modified
+until they converge, and of measured data is in docs/results.md.
 """
 
 from __future__ import annotations
