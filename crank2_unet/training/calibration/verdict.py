@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from ...crystal.maps import CrystalMap
 from ...crystal.observations import PhasedData
 from ...crystal.phases import (
     angle_degrees,
@@ -43,6 +44,7 @@ from .map_quality import random_phases
 WEIGHTS = {"right": 1.0, "wrong": 0.5, "noise": 0.5}
 _RIDGE = 0.3  # in units of one map, for numbers of unit variance
 _FOLDS = 10
+_BEYOND_CHANCE = 0.3  # correlations of maps that have nothing in common, at their best place, are less
 _NEAR = 0.15  # width of a Gaussian, of expected correlations
 _GOOD, _WRONG = 0.7, 0.2  # correlations of good and of wrong maps, of which ranges are told
 _BINS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -98,9 +100,10 @@ def examine_file(path: str, card: str) -> dict:
     given = {"right": data, "noise": _unimodal(data, random)}
     if likeness(sharpened_map(data).density, sharpened_map(wrong).density) < SAME_MAP:
         given["wrong"] = wrong
-    return {"maps": [{"name": Path(path).stem, "kind": kind, **_modified(
-        phased, net, composition, structure.phi_true if kind == "right" else None)}
-        for kind, phased in given.items()]}
+    truth = CrystalMap(data.reflections, to_complex(np.nan_to_num(data.f), structure.phi_true))
+    return {"maps": [{"name": Path(path).stem, "kind": kind,
+                      **_modified(phased, net, composition, truth, kind == "right")}
+                     for kind, phased in given.items()]}
 
 
 def _unimodal(data: PhasedData, coefficients: np.ndarray) -> PhasedData:
@@ -110,21 +113,28 @@ def _unimodal(data: PhasedData, coefficients: np.ndarray) -> PhasedData:
     return replace(data, hl=hl, coefficients=coefficients)
 
 
-def _modified(data: PhasedData, net: SolventNet, composition: Composition,
-              phi_true: np.ndarray | None) -> dict:
-    """Correlation with the true map, 0 where there is no truth in the phases, and features."""
+def _modified(data: PhasedData, net: SolventNet, composition: Composition, truth: CrystalMap,
+              right: bool) -> dict:
+    """Correlation with the true map and features.
+
+    Sites that are nearly centrosymmetric give both maps at once, of which density modification may
+    find the right one from either hand, with another origin (seen on 5sv2 and on gamma-adaptin): maps
+    that are not taken to be right have the correlation of their best place if that is beyond chance,
+    else 0.
+    """
     by = plan(data, net, "unet", composition)
     as_dm_does = EmbeddedEngine(ncs_from_map=True)
     modified = as_dm_does.modify(data, by.weights, by.solvent_content, None, Path("."))
-    correlation = 0.0
-    if phi_true is not None:
-        f = np.nan_to_num(data.f)
-        phi, fom = phi_fom_from_hl(modified.hl, data.reflections.allowed_phase)
-        correlation = map_correlation(to_complex(fom * f, phi), to_complex(f, phi_true),
+    phi, fom = phi_fom_from_hl(modified.hl, data.reflections.allowed_phase)
+    found = CrystalMap(data.reflections, to_complex(fom * np.nan_to_num(data.f), phi))
+    if right:
+        correlation = map_correlation(found.coefficients, truth.coefficients,
                                       data.reflections.multiplicity)
-    found = by.found.quality if by.found else None
+    else:
+        correlation = likeness(found.density, truth.density)
+        correlation = correlation if correlation > _BEYOND_CHANCE else 0.0
     return {"correlation": max(correlation, 0.0),
-            "features": features_of_result(data, modified, found)}
+            "features": features_of_result(data, modified, by.found.quality if by.found else None)}
 
 
 def fit(maps: Sequence[dict], names: Sequence[str]) -> tuple[Regression, np.ndarray]:
