@@ -58,8 +58,7 @@ def run(options: ParrotOptions, notes: list[str]) -> None:
         ncs = averager.statistics if averager else []
         if statistics.ncs_correlation is None and any(one.volume for one in ncs):
             log.say("Not averaged: amplitudes that were held back agree better without it.")
-            ncs = []
-        log.cycle_ends(statistics, ncs)
+        log.cycle_ends(statistics, ncs)  # Crank2, which hands operators on, needs these either way
 
     knowledge = Knowledge(options.does("solvent_flatten"), options.does("histogram_match"))
     if averager is None and not any(knowledge):

@@ -18,6 +18,7 @@ from crank2_unet.crystal.grids import structure_factors
 from crank2_unet.crystal.phases import map_correlation, to_complex
 from crank2_unet.errors import ModelError
 from crank2_unet.files.maps import read_map, write_map
+from crank2_unet.modification import ncs
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.expectation import ALL_KNOWN, Knowledge
 from crank2_unet.modification.region_weights import fixed_weights
@@ -290,6 +291,16 @@ def test_ncs_operators_are_logged_for_crank2(case, parrot):
                             "-solvent-flatten", "-histogram-match", "-ncs-operator",
                             "10,20,30,5,5,5,9,9,9")
     assert status == 0 and re.findall(OPERATOR, log) == []
+
+
+def test_operators_stay_in_the_log_where_they_are_not_averaged(parrot, monkeypatch):
+    """Crank2 ends with an error where it finds operators and no correlations of them."""
+    monkeypatch.setattr(ncs.NcsAverager, "level", 1e-3)  # it seems to hold
+    monkeypatch.setattr(ncs, "copy_weight", lambda *_: 1.0)
+    status, log, _ = parrot("-mask", "variance", "-cycles", "1", "-mtzout", "ncs.mtz",
+                            "-ncs-operator", "10,20,30,5,5,5,9,9,9")
+    assert status == 0 and "Not averaged" in log
+    assert len(re.findall(OPERATOR, log)) == 1 and float(re.search(CORRELATION, log).group(1))
 
 
 @pytest.mark.parametrize("step, knowledge", [("solvent-flatten", Knowledge(protein=False)),
