@@ -23,6 +23,7 @@ from typing import Any
 
 import dask
 from dask.distributed import Client, LocalCluster, as_completed
+from distributed.comm import connect
 from tqdm import tqdm
 
 from ..errors import InputError
@@ -164,11 +165,11 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
     """A Dask client of a running scheduler, of batch jobs or of processes started here."""
     if scheduler and scheduler not in BATCH_SYSTEMS:
         try:
-            client = Client(scheduler)
+            asyncio.run(_call(scheduler))
         except (OSError, ValueError) as error:
             raise InputError(f"No Dask scheduler answers at {scheduler} ({error}). Start one with "
                              f"'dask scheduler', or give one of {', '.join(BATCH_SYSTEMS)}.") from error
-        with client:
+        with Client(scheduler) as client:
             _await_workers(client, f"Start some with 'dask worker {_ONE_THREAD} {scheduler}'")
             yield client
         return
@@ -179,6 +180,13 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
                     _await_workers(client, "The queue may be long; if jobs of dask-worker are not in "
                                    f"the queue of {scheduler}, their own log files say why")
                 yield client
+
+
+async def _call(scheduler: str) -> None:
+    """Call once, before there is a client: one that cannot connect cannot be closed either, and holds
+    up the next one of the same process when it is collected in that one's thread."""
+    comm = await connect(scheduler)
+    await comm.close()
 
 
 def _await_workers(client: Client, hint: str) -> None:
