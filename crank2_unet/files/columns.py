@@ -44,11 +44,11 @@ ANOMALOUS_INTENSITIES = Kind("intensities of Friedel mates", "--colin-ipm", "KMK
 # first, None only if named.
 # REFMAC and Phaser FWT, DELFWT, FC_ALL; BUSTER and phenix 2FOFCWT, FOFCWT, ANOM; Phaser FLLG_x;
 # FAN of CCP4; F-model, Fcalc of cctbx; FMSK, FMASK, FBULK: of a mask.
-_DIFFERENCE, _MASK, CALCULATED, _FILLING = (
+DIFFERENCE, _MASK, CALCULATED, _FILLING = (
     "difference map", "solvent mask", "calculated from a model", "map with another filling")
 MAPS = (
     (r"msk|mask|bulk", _MASK, 3),
-    (r"(?<!mo)del|(?<!2)m?fo-?d?fc|anom|diff|llg|grad|^fan(?![a-z])", _DIFFERENCE, None),
+    (r"(?<!mo)del|(?<!2)m?fo-?d?fc|anom|diff|llg|grad|^fan(?![a-z])", DIFFERENCE, None),
     (r"_(no_?)?fill", _FILLING, 1),
     (r"^f?[-_]?(calc?|c|model|part)(?![a-z])", CALCULATED, 2),
     (r"", "map", 0),

@@ -19,6 +19,7 @@ from .columns import (
     ANOMALOUS_AMPLITUDES,
     ANOMALOUS_INTENSITIES,
     CALCULATED,
+    DIFFERENCE,
     HENDRICKSON_LATTMAN,
     INTENSITIES,
     MAP_COEFFICIENTS,
@@ -37,8 +38,8 @@ from .plausibility import (
 )
 
 _log = logging.getLogger(__name__)
-# weighted mean cosine of phase differences, above which phases are the same; maps 2mFo-DFc, whose
-# centric reflections may change sign, have it, too
+# weighted mean |cos| of phase differences of acentric reflections, above which phases are the same but
+# for the sign, as those of 2mFo-DFc, mFo-DFc and Fc are; 0.64 for unrelated ones
 _SAME_PHASES = 0.95
 _CALCULATED_PHASE = r"ph(i|ase)?[-_]?f?[-_]?(calc?|c|model)(?![a-z])"
 _FEWEST = 50  # reflections of which a map is made
@@ -101,18 +102,20 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
 
 def _model_of(file: MtzFile, chosen: dict[str, ColumnSet], data: PhasedData) -> str | None:
     """Labels of the columns by which phases are seen to be those of a model, as after molecular
-    replacement or refinement: named so, or equal to those of calculated structure factors."""
+    replacement or refinement: named so, or, but for signs, equal to those of calculated structure
+    factors or of a difference map, since mFo-DFc has the phases of Fc."""
     phases = chosen.get("phifom") or chosen.get("fc")
     if phases and any(re.match(_CALCULATED_PHASE, column.key) for column in phases.columns):
         return file.written(phases)
-    for calculated in candidates(file.columns, MAP_COEFFICIENTS):
-        if calculated.meaning != CALCULATED:
+    taken = [found.columns for found in chosen.values()]
+    acentric, map_now = ~data.reflections.centric, data.coefficients
+    for other in candidates(file.columns, MAP_COEFFICIENTS):
+        if other.meaning not in (CALCULATED, DIFFERENCE) or other.columns in taken:
             continue
-        f, phi = np.nan_to_num(data.reflections.spread(file.hkl, file.values(calculated))).T
-        model, map_now = to_complex(np.abs(f), phi), data.coefficients
-        weight = np.abs(model) * np.abs(map_now)
-        if weight.any() and (model * map_now.conj()).real.sum() > _SAME_PHASES * weight.sum():
-            return file.written(calculated)
+        model = to_complex(*np.nan_to_num(data.reflections.spread(file.hkl, file.values(other))).T)
+        product = (model * map_now.conj())[acentric]
+        if np.abs(product.real).sum() > _SAME_PHASES * np.abs(product).sum() > 0:
+            return file.written(other)
     return None
 
 

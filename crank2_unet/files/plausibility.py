@@ -11,7 +11,7 @@ import numpy as np
 from ..crystal.observations import AnomalousData
 from ..crystal.reflections import Reflections
 from ..errors import InputError
-from .columns import HENDRICKSON_LATTMAN, MAP_COEFFICIENTS, PHASE_AND_FOM, ColumnSet
+from .columns import DIFFERENCE, HENDRICKSON_LATTMAN, MAP_COEFFICIENTS, PHASE_AND_FOM, ColumnSet
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _check_fom(path: Path, label: str, fom: np.ndarray) -> None:
 
 def _check_map(path: Path, found: ColumnSet, values: np.ndarray) -> None:
     f, phi = values[np.isfinite(values).all(axis=1) & (values[:, 0] != 0)].T
-    if found.meaning and found.rank is None or found.meaning == "difference map":
+    if found.meaning and found.rank is None or found.meaning == DIFFERENCE:
         _log.warning("%s: %s is a %s, which shows no solvent; taken because it is named.",
                      path, found.path, found.meaning)
     if len(f) < _ENOUGH:
