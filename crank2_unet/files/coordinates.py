@@ -120,6 +120,9 @@ def _of_element(path: str | Path, structure: gemmi.Structure, element: str) -> g
             raise InputError(f"{path} has no atom of {element}, but {there}. Give the element of the "
                              "sites with --element, or a file with the sites only.")
         _log.warning("%s: its atoms, %s, are taken as sites of %s.", path, there, element)
+        structure = structure.clone()
+        for site in structure[0].all():
+            site.atom.element = wanted
         return structure
     if len(count) > 1:
         _log.warning("%s: its %d atoms of %s are taken as sites; there are also %s.", path,

@@ -137,6 +137,7 @@ def test_scatterers_are_picked_from_a_model(reflections, tmp_path, caplog):
 def test_makeshift_elements_are_taken_and_said(reflections, tmp_path, caplog):
     found = read_sites(pdb(tmp_path / "a.pdb", reflections, elements=("S",) * 3), reflections, "Se")
     assert len(fractions(found)) == 3 and "3 S, are taken as sites of Se" in caplog.text
+    assert [site.atom.element.name for site in found[0].all()] == 3 * ["Se"]  # as results write them
 
 
 @pytest.mark.parametrize("old, new", [("20.00", "  inf"), (" 1.00", "  inf")])
