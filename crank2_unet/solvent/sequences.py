@@ -66,15 +66,18 @@ def _text(path: str | Path) -> str:
 
 
 def _entries(text: str, path: str | Path) -> list[tuple[str, str]]:
-    """Titles and letters."""
+    """Titles and letters; in a file .pir each entry has two lines of title, with or without a code."""
     lines = [line.strip() for line in text.splitlines() if not line.startswith(";")]
-    if not any(line.startswith(">") for line in lines):
-        return [("", _bare(lines, path))] if any(lines) else []
+    while lines and not lines[-1].strip(">"):  # some end with lines of ">" alone
+        lines.pop()
     starts = [number for number, line in enumerate(lines) if line.startswith(">")]
+    if not starts:
+        return [("", _bare(lines, path))] if lines else []
     if any(lines[:starts[0]]):
         raise InputError(f'{path} cannot be read as a FASTA or PIR sequence: it begins with '
                          f'"{next(filter(None, lines))[:40]}", not with ">".')
-    return [_entry(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
+    pir = Path(path).suffix.lower() == ".pir"
+    return [_entry(lines[start:end], pir) for start, end in zip(starts, [*starts[1:], len(lines)])]
 
 
 def _bare(lines: list[str], path: str | Path) -> str:
@@ -90,10 +93,10 @@ def _bare(lines: list[str], path: str | Path) -> str:
     return _clean(letters)
 
 
-def _entry(lines: list[str]) -> tuple[str, str]:
+def _entry(lines: list[str], pir: bool) -> tuple[str, str]:
     """Title and letters of one entry; that of PIR has a second line of title, or should have."""
     title, body = lines[0][1:].strip(), lines[1:]
-    if re.match(f"({'|'.join(_PIR)});", title, re.IGNORECASE) and body:
+    if body and (pir or re.match(f"({'|'.join(_PIR)});", title, re.IGNORECASE)):
         rest = _clean("".join(body[1:]))
         missing = re.fullmatch(r"[A-Za-z]+\*?", body[0]) and (len(body[0]) >= _TITLE or not rest)
         if not missing:

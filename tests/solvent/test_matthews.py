@@ -176,6 +176,7 @@ ALANINE, GLYCINE, DNA = 89.093 - 18.015, 75.067 - 18.015, "ACGT" * 5
     (b">P1;x\ntitle\n" + DNA.encode() + b"*\n", 20, False),         # the code says so
     (b">oligo, DNA (5'-3')\nGAGAGA\n", 6, True),
     (b";comment\n>a|Chains A, B|x\nMKVL\n>b\nMK\n", 6, False),
+    (b"MKVLMKVL\n>>>\n", 8, False),                                # no title, an end of ">" alone
 ])
 def test_sequence_files_of_every_kind(content, residues, nucleic, tmp_path):
     path = tmp_path / "sequence.fasta"
@@ -183,6 +184,14 @@ def test_sequence_files_of_every_kind(content, residues, nucleic, tmp_path):
     found = read_sequences(path)
     assert sum(len(sequence.letters) for sequence in found) == residues
     assert all(sequence.nucleic == nucleic for sequence in found)
+
+
+@pytest.mark.parametrize("text, letters", [
+    (">rnase\nrnase\nMKVL\nMK\n", "MKVLMK"), (">P1;x\nmine\nMKVL*\n", "MKVL"), (">x\nMKVL\n", "MKVL"),
+    (">a\nmine\nMKVL\n>b\nhis\nWW\n", "MKVLWW")])
+def test_the_second_line_of_a_pir_file_is_a_title(text, letters, tmp_path):
+    (tmp_path / "a.pir").write_text(text)
+    assert "".join(s.letters for s in read_sequences(tmp_path / "a.pir")) == letters
 
 
 def test_a_peptide_of_alanine_has_its_mass_and_is_said_to_be_one(tmp_path, caplog):
