@@ -118,7 +118,9 @@ def check_mtz(path: str | Path) -> None:
 def _check_mtz(file: _File) -> None:
     start, size = file.read(0, _MTZ_START), file.size
     if start[:4] != b"MTZ " or len(start) < _MTZ_START:
-        raise file.error("does not begin as one")
+        raise file.error("does not begin as one", "Other kinds are known by their ending: mmCIF (.cif, "
+                         ".mmcif, .ent), SHELXE's .phs, Scalepack (.sca). Convert it, for instance by "
+                         "CCP4's f2mtz or pointless; if it was an MTZ file, get it again.")
     order = _byte_order(file, start[8:10])
     place, = struct.unpack(f"{order}i", start[4:8])
     if place == -1:  # a file of more than 8 GB

@@ -15,10 +15,13 @@ from .shelx import ENDINGS, read_shelx
 _log = logging.getLogger(__name__)
 _SIDE_FILES = (*ENDINGS, ".pdb")  # of SHELXE, under the same name
 
-# of the mmCIF dictionary and of depositions: tag, label, MTZ type, dataset
-_CIF_COLUMNS = [f"{line} 1" for line in (
+# of the mmCIF dictionary and of depositions: tag, label (of the first tag that is there), MTZ type,
+# dataset, numbers for letters
+_CIF_COLUMNS = ["pdbx_r_free_flag FreeR_flag I 1", "status FreeR_flag I 1 o=1,f=0"]
+_CIF_COLUMNS += [f"{line} 1" for line in (
     "F_meas_au F F", "F_meas F F", "F_meas_sigma_au SIGF Q", "F_meas_sigma SIGF Q",
-    "intensity_meas IMEAN J", "intensity_sigma SIGIMEAN Q",
+    "intensity_meas IMEAN J", "F_squared_meas IMEAN J", "intensity_sigma SIGIMEAN Q",
+    "F_squared_sigma SIGIMEAN Q",
     "pdbx_F_plus F(+) G", "pdbx_F_plus_sigma SIGF(+) L", "pdbx_F_minus F(-) G",
     "pdbx_F_minus_sigma SIGF(-) L", "pdbx_I_plus I(+) K", "pdbx_I_plus_sigma SIGI(+) M",
     "pdbx_I_minus I(-) K", "pdbx_I_minus_sigma SIGI(-) M",
@@ -55,19 +58,38 @@ def as_mtz(path: str | Path) -> gemmi.Mtz | None:
 
 
 def _from_cif(path: Path) -> gemmi.Mtz:
-    """The merged block of a structure-factor file."""
+    """The first merged block of a structure-factor file; others are said."""
     blocks = [b for b in gemmi.as_refln_blocks(gemmi.cif.read(str(path)))
               if b.default_loop and b.is_merged()]
     if not blocks:
         raise InputError(f"{path} holds no merged structure factors (_refln). Give an MTZ file or a "
                          "structure-factor file.")
+    if len(blocks) > 1:
+        names = [block.block.name for block in blocks]
+        _log.warning("%s holds %d sets of merged data: taken is the first, %s; there is also %s. If "
+                     "another is meant, give it in a file of its own.", path, len(names), names[0],
+                     ", ".join(names[1:]))
     converter = gemmi.CifToMtz()
     converter.spec_lines = _CIF_COLUMNS
     mtz = converter.convert_block_to_mtz(blocks[0])
+    mtz.spacegroup = mtz.spacegroup or _spacegroup_without_name(blocks[0].block)
     if not mtz.cell.is_crystal():
         raise InputError(f"{path} has no unit cell (_cell). Give an MTZ file with cell and space "
                          "group.")
     return mtz
+
+
+def _spacegroup_without_name(block: gemmi.cif.Block) -> gemmi.SpaceGroup | None:
+    """By operators or number, as in the files of CCP4's mtz2various."""
+    for tag in ("_symmetry_equiv.pos_as_xyz", "_space_group_symop.operation_xyz"):
+        operators = [gemmi.Op(gemmi.cif.as_string(text)) for text in block.find_values(tag)]
+        if operators:
+            return gemmi.find_spacegroup_by_ops(gemmi.GroupOps(operators))
+    for tag in ("_symmetry.Int_Tables_number", "_space_group.IT_number"):
+        number = gemmi.cif.as_int(block.find_value(tag) or "?", 0)
+        if 0 < number <= 230:
+            return gemmi.find_spacegroup_by_number(number)
+    return None
 
 
 def _from_phs(path: Path) -> gemmi.Mtz:

@@ -6,6 +6,7 @@ import pytest
 from crystals import crystal, random_coefficients
 
 from crank2_unet.errors import InputError
+from crank2_unet.files.free_flags import set_aside
 from crank2_unet.files.mtz_input import read_anomalous, read_phased
 
 
@@ -16,20 +17,51 @@ def data():
     return reflections, np.abs(true), np.rad2deg(np.angle(true)) % 360
 
 
+def refln(reflections, tags, rows, group="_symmetry.space_group_name_H-M 'P 43 21 2'"):
+    """A block of structure factors."""
+    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+    return ("".join(f"_cell.{n} {v}\n" for n, v in zip(names, reflections.cell.parameters))
+            + f"{group}\nloop_\n" + "".join(
+                f"_refln.{tag}\n" for tag in ("index_h", "index_k", "index_l", *tags.split()))
+            + "".join(f"{' '.join(map(str, hkl))} {row}\n" for hkl, row in zip(reflections.hkl, rows)))
+
+
 def test_mmcif(data, tmp_path):
     reflections, f, phi = data
-    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
-    tags = ("index_h", "index_k", "index_l", "F_meas_au", "F_meas_sigma_au", "phase_meas", "fom")
     path = tmp_path / "r-sf.cif"
-    path.write_text("data_r1abcsf\n" + "".join(
-        f"_cell.{n} {v}\n" for n, v in zip(names, reflections.cell.parameters))
-        + f"_symmetry.space_group_name_H-M '{reflections.spacegroup.hm}'\nloop_\n"
-        + "".join(f"_refln.{tag}\n" for tag in tags) + "".join(
-            f"{' '.join(map(str, hkl))} {x:.3f} {0.1 * x:.3f} {p:.3f} 0.7\n"
-            for hkl, x, p in zip(reflections.hkl, f, phi)))
+    path.write_text("data_r1abcsf\n" + refln(reflections, "F_meas_au F_meas_sigma_au phase_meas fom", [
+        f"{x:.3f} {0.1 * x:.3f} {p:.3f} 0.7" for x, p in zip(f, phi)]))
     got = read_phased(path)
     assert np.allclose(got.data.f, f, atol=2e-3)
     assert np.allclose(got.data.coefficients, 0.7 * f * np.exp(1j * np.deg2rad(phi)), atol=0.02)
+
+
+@pytest.mark.parametrize("group", [
+    "_symmetry.Int_Tables_number 96", "_space_group.IT_number 96",
+    "loop_\n_symmetry_equiv.id\n_symmetry_equiv.pos_as_xyz\n" + "\n".join(
+        f"{n} '{op.triplet().upper()}'"
+        for n, op in enumerate(gemmi.SpaceGroup("P 43 21 2").operations()))])
+def test_mmcif_whose_space_group_has_no_name(group, data, tmp_path):
+    reflections, f, phi = data
+    rows = [f"{x:.3f} {0.1 * x:.3f} {p:.3f} 0.7" for x, p in zip(f, phi)]
+    (tmp_path / "a.cif").write_text("data_a\n" + refln(
+        reflections, "F_meas_au F_meas_sigma_au phase_meas fom", rows, group))
+    assert read_phased(tmp_path / "a.cif").data.reflections.spacegroup.hm == "P 43 21 2"
+
+
+def test_mmcif_of_squares_with_flags_in_several_blocks(data, tmp_path, caplog):
+    """The first block is taken, which is said; F squared are intensities; status tells the free set."""
+    reflections, f, phi = data
+    free = np.arange(len(f)) % 10 == 0
+    rows = [f"{'f' if flag else 'o'} {x * x:.4f} {0.05 * x * x + 0.01:.4f} {p:.2f} 0.7"
+            for flag, x, p in zip(free, f, phi)]
+    block = refln(reflections, "status F_squared_meas F_squared_sigma phase_meas fom", rows)
+    (tmp_path / "a.cif").write_text(f"data_native\n{block}data_peak\n{block}")
+    got = read_phased(tmp_path / "a.cif")
+    assert "taken is the first, native; there is also peak" in caplog.text
+    strong = f > np.median(f)
+    assert np.allclose(got.data.f[strong], f[strong], rtol=0.02)
+    assert set_aside(got, "FreeR_flag")[1].n == free.sum()
 
 
 def test_phs_needs_the_crystal_beside_it(data, tmp_path, caplog):
