@@ -35,6 +35,7 @@ from .plausibility import (
     check_resolution,
     check_values,
     looks_like_intensities,
+    without_negatives,
 )
 
 _log = logging.getLogger(__name__)
@@ -231,6 +232,7 @@ def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: st
     if role == "fpm":  # 0 with sigma 0 stands for an unmeasured mate
         values[:, :2][values[:, 1] == 0] = np.nan
         values[:, 2:][values[:, 3] == 0] = np.nan
+        values = without_negatives(file.path, found, values)
     measured = np.isfinite(values[:, 0]) | np.isfinite(values[:, 2])
     if measured.sum() < _FEWEST:
         raise InputError(f"{path} has only {measured.sum()} usable values in {','.join(found.labels)}.")

@@ -26,6 +26,8 @@ _CELL_REFUSED, _CELL_DOUBTED = 0.02, 0.003  # relative change of the metric unde
 # mean of (DANO/sigma)^2 at low resolution, without the largest: 0.9 for noise.  Of 16 measured data
 # sets only one, a native crystal without an anomalous scatterer (0.85), is below; the next has 1.04.
 _NOISE_RATIO = 1.0
+# largest share of negative mates, which weak F -+ DANO/2 may be; of intensities more are negative
+_NEGATIVE = 0.01
 
 
 def check_values(path: Path, found: ColumnSet, values: np.ndarray) -> None:
@@ -157,18 +159,34 @@ def looks_like_intensities(values: np.ndarray, reflections: Reflections) -> bool
     return bool(intensity_ratio(values, reflections) > _INTENSITY_RATIO)
 
 
+def without_negatives(path: Path, found: ColumnSet, mates: np.ndarray) -> np.ndarray:
+    """Amplitudes of mates with their sigmas, (n, 4), without the few that are negative.
+
+    Raises
+    ------
+    InputError : more are negative than of amplitudes that were made of F and DANO.
+    """
+    values = mates[:, ::2]
+    negative = values < 0
+    number, known = int(negative.sum()), int(np.isfinite(values).sum())
+    if number > _NEGATIVE * known:
+        raise InputError(f"{path}: {found.path} has {number} negative values, so that it does not hold "
+                         "amplitudes. Choose other columns with --colin-fpm, or intensities with "
+                         "--colin-ipm.")
+    if number:
+        _log.warning("%s: %d of %d amplitudes in %s are negative, as of weak mates that were made of F "
+                     "and DANO; they are taken as not measured.", path, number, known, found.path)
+    return np.where(np.repeat(negative, 2, axis=1), np.nan, mates)
+
+
 def check_mates(path: Path, found: ColumnSet, data: AnomalousData) -> None:
     """Refuse mates without any difference; say if there is no more than noise.
 
     Raises
     ------
-    InputError : F(+) equals F(-), or negative amplitudes.
+    InputError : F(+) equals F(-).
     """
     plus, minus = data.f_plus, data.f_minus
-    if (plus < 0).any() or (minus < 0).any():
-        raise InputError(f"{path}: {found.path} has negative values, so that it does not hold "
-                         "amplitudes. Choose other columns with --colin-fpm, or intensities with "
-                         "--colin-ipm.")
     both = np.isfinite(plus) & np.isfinite(minus)
     if both.sum() < _ENOUGH:
         return

@@ -124,6 +124,18 @@ def test_mates_without_a_difference(columns, tmp_path, caplog):
     assert "no anomalous signal" in caplog.text
 
 
+def test_negative_mates(columns, tmp_path, caplog):
+    reflections, values = columns
+    pair = mates(reflections, values["F"], 1.0)
+    number = np.arange(len(values["F"]))
+    few, many = (np.where(number % every, pair["F(-)"], -0.1) for every in (200, 20))
+    _, data, _ = read_anomalous(write(tmp_path / "a.mtz", reflections, {**pair, "F(-)": few}))
+    assert "are negative, as of weak mates" in caplog.text
+    assert np.nanmin(data.f_minus) > 0 and np.isfinite(data.f_plus).all()
+    with pytest.raises(InputError, match="negative values, so that it does not hold amplitudes"):
+        read_anomalous(write(tmp_path / "b.mtz", reflections, {**pair, "F(-)": many}))
+
+
 @pytest.mark.parametrize("symbol", ["P 1", "P 43 21 2", "R 3:H"])
 def test_amplitudes_are_told_from_intensities(symbol):
     reflections = crystal(symbol, 3.0)
