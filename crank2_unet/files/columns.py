@@ -43,18 +43,19 @@ ANOMALOUS_INTENSITIES = Kind("intensities of Friedel mates", "--colin-ipm", "KMK
 # kinds of maps by the label of the amplitude, first match, with their rank: 0 is taken
 # first, None only if named.
 # REFMAC and Phaser FWT, DELFWT, FC_ALL; BUSTER and phenix 2FOFCWT, FOFCWT, ANOM; Phaser FLLG_x;
-# FAN of CCP4; F-model, Fcalc of cctbx; FMSK, FMASK, FBULK: of a mask.
+# FAN of CCP4; DF, WDF between two data sets; F-model, Fcalc of cctbx; FMSK, FMASK, FBULK: of a mask.
 DIFFERENCE, _MASK, CALCULATED, _FILLING = (
     "difference map", "solvent mask", "calculated from a model", "map with another filling")
 MAPS = (
     (r"msk|mask|bulk", _MASK, 3),
-    (r"(?<!mo)del|(?<!2)m?fo-?d?fc|anom|diff|llg|grad|^fan(?![a-z])", DIFFERENCE, None),
+    (r"(?<!mo)del|(?<!2)m?fo-?d?fc|anom|diff|llg|grad|^fan(?![a-z])|^[kqw]?df(?!c)", DIFFERENCE, None),
     (r"_(no_?)?fill", _FILLING, 1),
     (r"^f?[-_]?(calc?|c|model|part)(?![a-z])", CALCULATED, 2),
     (r"", "map", 0),
 )
 # amplitudes that a program derived from others in the same file
-_OBSERVED = ((r"filtered|trunc(ated)?$|[-_]iso$", "modified amplitudes", 1), (r"", "", 0))
+_OBSERVED = ((r"^[kqw]?df(?!c)", "differences", None),
+             (r"filtered|trunc(ated)?$|[-_]iso$", "modified amplitudes", 1), (r"", "", 0))
 
 # roles of columns whose type says nothing (R of pandas and many converters), by label, first match
 _TYPES_BY_LABEL = (

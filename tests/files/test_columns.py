@@ -128,6 +128,13 @@ def test_a_difference_map_is_taken_only_if_it_is_named(data, tmp_path, caplog):
     assert "difference map" in caplog.text
 
 
+def test_differences_between_data_sets_are_no_map(data, tmp_path):
+    path = write(tmp_path / "a.mtz", data, "F_off:F=F SigF_off:Q=SIG F_on:F=F SigF_on:Q=SIG "
+                 "DF:F=DF SigDF:Q=SIG W:W=FOM WDF:F=DF PHIFMODEL:P=PHI")
+    with pytest.raises(InputError, match=r"has 2 sets of observed amplitudes: .*F_off.* and .*F_on"):
+        read_phased(path, need_phases=False)
+
+
 def test_what_was_not_chosen_is_said(data, tmp_path, caplog):
     read_phased(write(tmp_path / "a.mtz", data, REFMAC), need_phases=False)
     assert "taken as map coefficients is /x/d/[FWT,PHWT]" in caplog.text
