@@ -28,6 +28,7 @@ from .headers import check_cell, check_mtz, check_numbers, check_text_file
 from .reflection_formats import as_mtz
 
 _log = logging.getLogger(__name__)
+_NO_WAVELENGTH = 9.0  # Angstrom; 9.999 is that of CCP4's HKL_base, which says none
 _SAME_CELL = 0.005, 0.5  # relative and in degrees: what crystals of one structure differ by
 _RECORD = 80  # bytes of a line of the header
 
@@ -138,7 +139,7 @@ class MtzFile:
     def wavelength_of(self, found: ColumnSet) -> float | None:
         """Wavelength of the dataset that columns belong to, Angstrom; None if it is not said."""
         wavelength = self.mtz.dataset(found.lead.dataset_id).wavelength
-        return wavelength if wavelength > 0 else None
+        return wavelength if 0 < wavelength < _NO_WAVELENGTH else None
 
     def _values(self, column: Column) -> np.ndarray:
         return self.mtz.columns[column.index].array.astype(float)

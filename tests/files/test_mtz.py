@@ -193,6 +193,19 @@ def test_unknown_space_group_and_duplicates_are_refused(phased, tmp_path):
         read_phased(path)
 
 
+@pytest.mark.parametrize("header, wavelength", [(0.98, 0.98), (0.0, None), (9.999, None)])
+def test_wavelengths_that_say_nothing(header, wavelength, phased, tmp_path):
+    """9.999 Angstrom stands for none in the dataset HKL_base of CCP4."""
+    reflections, _, f, _ = phased
+    path = write(tmp_path / "f.mtz", reflections, {
+        "F(+)": ("G", f), "SIGF(+)": ("L", 0.01 * f),
+        "F(-)": ("G", 1.05 * f), "SIGF(-)": ("L", 0.01 * f)})
+    mtz = gemmi.read_mtz_file(str(path))
+    mtz.datasets[-1].wavelength = header
+    mtz.write_to_file(str(path))
+    assert read_anomalous(path)[1].wavelength == (wavelength and pytest.approx(wavelength))
+
+
 def test_mates_from_amplitudes_and_intensities_agree(phased, tmp_path):
     reflections, _, f, _ = phased
     minus = np.where(reflections.centric, f, 1.05 * f)
