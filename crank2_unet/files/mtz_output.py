@@ -78,7 +78,10 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     mtz.spacegroup, mtz.title = old.spacegroup, title
     mtz.set_cell_for_all(reflections.cell)
     number = {}  # of each dataset of the input in the output
-    for source in list(old.datasets)[1:]:
+    for source in old.datasets:  # the first of them need not be HKL_base
+        if source.dataset_name == mtz.datasets[0].dataset_name:
+            mtz.datasets[0].wavelength = source.wavelength
+            continue
         added = mtz.add_dataset(source.dataset_name)
         added.project_name, added.crystal_name = source.project_name, source.crystal_name
         added.wavelength, added.cell = source.wavelength, source.cell

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 # sets 0.06 to 0.23; a native crystal without an anomalous scatterer has 0.26
 _NO_POWER = 0.35
 # free flags and anomalous data; older amplitudes and phases would make the new ones ambiguous
-_KEPT_WHEN_PHASED = "IGLKMD"
+_KEPT_WHEN_PHASED = "IGLKM"
 _HANDED_ON = ("mtz", "sites")  # to density modification
 
 

@@ -11,7 +11,7 @@ from crank2_unet.crystal.phases import angle_degrees, hl_from_phi_fom, phase_dif
 from crank2_unet.errors import InputError
 from crank2_unet.files.mtz import MtzFile
 from crank2_unet.files.mtz_input import read_anomalous, read_phased
-from crank2_unet.files.mtz_output import write_phased
+from crank2_unet.files.mtz_output import write_mtz, write_phased
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,27 @@ def test_results_go_into_the_dataset_of_the_columns_read(data, tmp_path):
     names = write_phased(tmp_path / "o.mtz", got, Modified)
     out = gemmi.read_mtz_file(str(tmp_path / "o.mtz"))
     assert out.column_with_label(names["FWT"]).dataset.crystal_name == "xe"
+
+
+@pytest.mark.parametrize("base", ["HKL_base", "only"])
+def test_the_first_dataset_is_kept(base, data, tmp_path):
+    """Whether it is HKL_base or, as of phenix and old scala, one with data and nothing before it."""
+    path = write(tmp_path / "a.mtz", data, "F:F=F SIGF:Q=SIG F(+):G=PLUS SIGF(+):L=SIG F(-):G=MINUS "
+                 "SIGF(-):L=SIG PHIB:P=PHI FOM:W=FOM")
+    mtz = gemmi.read_mtz_file(str(path))
+    first = gemmi.Mtz()
+    first.spacegroup, first.cell = mtz.spacegroup, mtz.cell
+    added = first.add_dataset(base)
+    added.id, added.crystal_name, added.wavelength = int(base == "only"), "c", 0.98
+    for column in mtz.columns:
+        first.add_column(column.label, column.type, dataset_id=added.id)
+    first.set_data(mtz.array)
+    first.write_to_file(str(path))
+    got = read_phased(path)
+    write_mtz(tmp_path / "b.mtz", got.file, got.data.reflections, {}, "test")
+    assert read_anomalous(tmp_path / "b.mtz")[1].wavelength == pytest.approx(0.98)
+    home = MtzFile(tmp_path / "b.mtz").columns[0]
+    assert (home.crystal, home.dataset) == (("c", "only") if base == "only" else ("HKL_base",) * 2)
 
 
 @pytest.mark.parametrize("labels", ["F(+) SIGF(+) F(-) SIGF(-)", "F+ SIGF+ F- SIGF-", "F_sigF_anom.F+ "
