@@ -47,7 +47,8 @@ def quality_caveat(result: dict) -> str:
     start = " (start map)" if result["command"] in ("dm", "solve") else ""
     if "model bias" in (result.get("doubts") or ()):
         return start + ", too high: it is that of a model"
-    return start + (", if density was not modified" if "fc" in result["input"]["labels"] else "")
+    unknown = {"fc", "phifom"} & set(result["input"]["labels"])  # programs write both after any step
+    return start + (", if density was not modified" if unknown else "")
 
 
 def about_ncs(result: Mapping) -> str:
