@@ -122,8 +122,15 @@ def _model_of(file: MtzFile, chosen: dict[str, ColumnSet], data: PhasedData) -> 
 
 def _observed(file: MtzFile, text: str | None) -> ColumnSet:
     """Amplitudes, or, where there are none, intensities that will be converted."""
-    return (file.find(AMPLITUDES, text) or file.find(INTENSITIES)
-            or file.choose(AMPLITUDES))  # which says what is missing
+    found = file.find(AMPLITUDES, text) or file.find(INTENSITIES)
+    if found:
+        return found
+    for mates in (ANOMALOUS_AMPLITUDES, ANOMALOUS_INTENSITIES):
+        if every := candidates(file.columns, mates):
+            raise InputError(f"{file.path} has {mates.what}, {every[0].path}, but no mean of them. "
+                             "'crank2-unet phase' makes it and phases; or make F and SIGF, for "
+                             "instance with CCP4's ctruncate.")
+    return file.choose(AMPLITUDES)  # which says what is missing
 
 
 def _phases(file: MtzFile, colin_hl: str | None, colin_phifom: str | None) -> dict:

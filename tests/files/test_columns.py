@@ -135,6 +135,14 @@ def test_differences_between_data_sets_are_no_map(data, tmp_path):
         read_phased(path, need_phases=False)
 
 
+@pytest.mark.parametrize("columns", ["F(+):G=PLUS SIGF(+):L=SIG F(-):G=MINUS SIGF(-):L=SIG",
+                                     "Iplus:K=I SIGIplus:M=SIGI Iminus:K=I SIGIminus:M=SIGI"])
+def test_mates_without_a_mean_are_told_from_nothing(columns, data, tmp_path):
+    path = write(tmp_path / "a.mtz", data, f"{columns} HLA:A=A HLB:A=B HLC:A=C HLD:A=D")
+    with pytest.raises(InputError, match="Friedel mates, /x/d/.* but no mean of them"):
+        read_phased(path)
+
+
 def test_what_was_not_chosen_is_said(data, tmp_path, caplog):
     read_phased(write(tmp_path / "a.mtz", data, REFMAC), need_phases=False)
     assert "taken as map coefficients is /x/d/[FWT,PHWT]" in caplog.text
