@@ -55,7 +55,8 @@ class MtzFile:
         self._move_to_asu()
         self.hkl = self.mtz.make_miller_array()
         if len(np.unique(self.hkl, axis=0)) < len(self.hkl):
-            raise InputError(f"{path} has several rows for one unique reflection. Merge it first.")
+            raise InputError(f"{path} has several rows for one unique reflection. Merge it first; of "
+                             "several crystals or wavelengths, give one.")
 
     def find(self, kind: Kind, text: str | None = None) -> ColumnSet | None:
         """The columns of a kind: those that the user named, or those that can only be meant; None if

@@ -232,8 +232,10 @@ def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: st
     if found is None:
         role, found = "ipm", file.find(ANOMALOUS_INTENSITIES, colin_ipm)
     if found is None:
+        dano = next((c.label for c in file.columns if c.type == "D"), "")
         raise InputError(f"{path} has neither F(+), F(-) nor I(+), I(-) (column types GLGL or "
-                         f"KMKM). Its columns are: {', '.join(c.label for c in file.columns)}.")
+                         f"KMKM). Its columns are: {', '.join(c.label for c in file.columns)}."
+                         + (f" Mates are made of F and {dano} by CCP4's mtzMADmod." if dano else ""))
     values = file.values(found)
     check_values(file.path, found, values)
     if role == "fpm":  # 0 with sigma 0 stands for an unmeasured mate

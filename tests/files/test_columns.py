@@ -143,6 +143,11 @@ def test_mates_without_a_mean_are_told_from_nothing(columns, data, tmp_path):
         read_phased(path)
 
 
+def test_anomalous_differences_alone_are_no_mates(data, tmp_path):
+    with pytest.raises(InputError, match="Mates are made of F and DANOHG by CCP4's mtzMADmod"):
+        read_anomalous(write(tmp_path / "a.mtz", data, "FHG:F=F SIGFHG:Q=SIG DANOHG:D=0 SDANOHG:Q=SIG"))
+
+
 def test_what_was_not_chosen_is_said(data, tmp_path, caplog):
     read_phased(write(tmp_path / "a.mtz", data, REFMAC), need_phases=False)
     assert "taken as map coefficients is /x/d/[FWT,PHWT]" in caplog.text
