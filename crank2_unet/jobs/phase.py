@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 # right sites of 13 measured data sets have 0.37 to 2.13 and of one 0.30, sites in random places of 15
 # sets 0.06 to 0.23; a native crystal without an anomalous scatterer has 0.26
 _NO_POWER = 0.35
+# f'' as refined against that of the element, in uncertainties: up to 1.9 for 22 measured data sets, 12
+# and 19 for two whose files have a wrong wavelength
+_FAR_FROM_GIVEN = 3.0
 # free flags and anomalous data; older amplitudes and phases would make the new ones ambiguous
 _KEPT_WHEN_PHASED = "IGLKM"
 _HANDED_ON = ("mtz", "sites")  # to density modification
@@ -90,6 +93,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                 places = [site["xyz"] for site in phased.statistics["sites"]]
                 layers.append(Layer(f"{hand.capitalize()} hand", _density(data, phased), sites=places))
                 if hand == "given":
+                    _judge_scatterer(phased)
                     anomalous = Layer("Anomalous differences", _anomalous_density(data, phased),
                                       sites=places)
         result = {**header("phase", clock, warnings, {r["hand"]: r["outputs"] for r in reports},
@@ -146,6 +150,17 @@ def _judge(phased: SadResult, hand: str, hands_compared: bool = False) -> None:
         _log.warning("The phasing power of the %s hand is %.2f, as of sites that do not explain the "
                      "data: wrong sites, another origin, setting or element, or no anomalous signal.",
                      hand, power)
+
+
+def _judge_scatterer(phased: SadResult) -> None:
+    """Say if the sites scatter anomalously as their element cannot at the wavelength that is given."""
+    absolute, fitted = phased.statistics["absolute"], phased.statistics["f_double_prime"]
+    given, width = absolute["f_double_prime_given"], absolute["f_double_prime_uncertainty"]
+    if abs(np.log(fitted / given)) > _FAR_FROM_GIVEN * width:
+        _log.warning("The anomalous differences are those of f'' = %.2f electrons; %.2f would need "
+                     "sites of occupancy %.2f. Check the element and the wavelength, which some "
+                     "programs write as 1 where they do not know it.", fitted, given,
+                     absolute["occupancy"] * fitted / given)
 
 
 def _scattering(phased: SadResult, given: bool) -> float:

@@ -62,6 +62,14 @@ def test_improved_phases_are_of_one_hand(changed, tmp_path, capsys):
     assert "is not the dm.mtz" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("f_double_prime, said", [(4.6, False), (1.2, True)])
+def test_f_double_prime_that_the_data_contradict(f_double_prime, said, tmp_path, capsys):
+    """As of a wrong wavelength."""
+    assert main([*EXAMPLE, "--sites", str(EXAMPLES / "sites.pdb"), "-o", str(tmp_path / "out"),
+                 "--f-prime", "-6", "--f-double-prime", str(f_double_prime)]) == 0
+    assert ("1.20 would need sites of occupancy" in capsys.readouterr().err) is said
+
+
 @pytest.mark.parametrize("added, doubtful", [(0.5, False), (1.0, True)])
 def test_more_added_than_given_is_doubtful(added, doubtful, caplog):
     """One site, or those of 10 % of the scattering, may be completed in either hand."""
