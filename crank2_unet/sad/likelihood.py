@@ -138,9 +138,10 @@ class Model:
         square, noise, expected = (bin_means(x ** 2 / obs.epsilon, obs.bins)
                                    for x in (obs.dano, obs.sig_dano, np.sqrt(2) * h2))
         signal = np.maximum(square - noise, square / 10) / 2
-        return {"log_scale": np.log([signal.mean() / expected.mean()]) / 2, "b": np.zeros(1),
-                "log_ratio": np.zeros(1), "log_sigma": np.zeros(1), "log_v": np.log(signal),
-                "s": bin_means(obs.f ** 2 / obs.epsilon, obs.bins), **values}
+        return self.restraints.with_ratio({
+            "log_scale": np.log([signal.mean() / expected.mean()]) / 2, "b": np.zeros(1),
+            "log_ratio": np.zeros(1), "log_sigma": np.zeros(1), "log_v": np.log(signal),
+            "s": bin_means(obs.f ** 2 / obs.epsilon, obs.bins), **values})
 
     def _waves(self, xyz: np.ndarray):
         """hR, (rows, 3), and exp(2 pi i h(Rx + t)), (rows, sites), of each symmetry operation."""
