@@ -96,8 +96,8 @@ class MtzFile:
             return found
         hint = "".join(f" {','.join(s.labels)}: {s.meaning}, taken only if named."
                        for s in candidates(self.columns, kind))
-        raise InputError(f"{self.path} has no {kind.what}.{hint} Its columns are: "
-                         f"{', '.join(f'{c.label} ({c.type})' for c in self.columns)}. "
+        raise InputError(f"{self.path} has no {kind.what} of types {'-'.join(kind.types)}.{hint} Its "
+                         f"columns are: {', '.join(f'{c.label} ({c.type})' for c in self.columns)}. "
                          f"Name them with {kind.option} if they have unusual types.")
 
     def only(self, kind: Kind, beside: ColumnSet) -> ColumnSet | None:

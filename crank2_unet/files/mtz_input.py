@@ -127,9 +127,9 @@ def _observed(file: MtzFile, text: str | None) -> ColumnSet:
         return found
     for mates in (ANOMALOUS_AMPLITUDES, ANOMALOUS_INTENSITIES):
         if every := candidates(file.columns, mates):
-            raise InputError(f"{file.path} has {mates.what}, {every[0].path}, but no mean of them. "
-                             "'crank2-unet phase' makes it and phases; or make F and SIGF, for "
-                             "instance with CCP4's ctruncate.")
+            raise InputError(f"{file.path} has {mates.what}, {every[0].path}, but no mean of "
+                             "them with its sigma. 'crank2-unet phase' makes it and phases; or make F "
+                             "and SIGF, for instance with CCP4's ctruncate.")
     return file.choose(AMPLITUDES)  # which says what is missing
 
 
