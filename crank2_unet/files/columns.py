@@ -168,7 +168,7 @@ def _phases_with_fom(columns: list[Column], kind: Kind) -> list[ColumnSet]:
     that a map (not a difference map) has."""
     sets, taken = [], set()
     foms = [c for c in columns if c.type == "W"]
-    for phase, fom in _paired(columns, "P", "W", _fom_of_phase, neighbours=False):
+    for phase, fom in _paired(columns, "P", "W", fom_of_phase, neighbours=False):
         sets.append(ColumnSet(kind, (phase, fom)))
         taken |= {phase.index, fom.index}
     of_maps = {s.columns[1].index: s for s in _maps(columns, MAP_COEFFICIENTS)
@@ -286,7 +286,7 @@ def _phase_of_amplitude(amplitude: Column, phase: Column) -> int | None:
     return _closest(phase, _PHASE_PREFIXES, rests)
 
 
-def _fom_of_phase(phase: Column, fom: Column) -> int | None:
+def fom_of_phase(phase: Column, fom: Column) -> int | None:
     """How well a figure of merit's label goes with that of a phase: FOM_x with PHIB_x or PHI_x."""
     rests = {_bare(phase.key[len(p):]) for p in ("phi", "phib", "phase", "phs")
              if phase.key.startswith(p)}

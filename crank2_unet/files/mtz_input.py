@@ -27,6 +27,7 @@ from .columns import (
     ColumnSet,
     called_intensity,
     candidates,
+    fom_of_phase,
 )
 from .mtz import MtzFile
 from .plausibility import (
@@ -90,6 +91,8 @@ def read_phased(path: str | Path, colin_fo: str | None = None, colin_hl: str | N
     fc = sets.get("fc")
     if fc and not (need_phases or colin_hl or colin_phifom):
         main = "fc"
+        if not colin_fc:
+            _say_unused_fom(file, fc)
         sets["fo"] = file.find(AMPLITUDES, colin_fo) if colin_fo else file.only(AMPLITUDES, fc)
     else:
         main = "fo"
@@ -118,6 +121,16 @@ def _model_of(file: MtzFile, chosen: dict[str, ColumnSet], data: PhasedData) -> 
         if np.abs(product.real).sum() > _SAME_PHASES * np.abs(product).sum() > 0:
             return file.written(other)
     return None
+
+
+def _say_unused_fom(file: MtzFile, fc: ColumnSet) -> None:
+    """Amplitudes of a map should hold the figure of merit, which need not be so where one is named
+    after their phase: in files of F, PHI and FOM without a sigma."""
+    for phase, fom in (s.columns for s in candidates(file.columns, PHASE_AND_FOM)):
+        if phase == fc.columns[1] and fom_of_phase(phase, fom) is not None:
+            _log.warning("%s: %s is taken as a map as it is, without %s. If its amplitudes are those "
+                         "measured, give them with their sigma and with phases: --colin-fo, "
+                         "--colin-phifom.", file.path, fc.path, fom.label)
 
 
 def _observed(file: MtzFile, text: str | None) -> ColumnSet:

@@ -148,6 +148,13 @@ def test_anomalous_differences_alone_are_no_mates(data, tmp_path):
         read_anomalous(write(tmp_path / "a.mtz", data, "FHG:F=F SIGFHG:Q=SIG DANOHG:D=0 SDANOHG:Q=SIG"))
 
 
+@pytest.mark.parametrize("columns, said", [("F:F=F FOM:W=FOM PHI:P=PHI", True), (REFMAC, False),
+                                           ("F:F=F FOM:W=FOM PHI:P=PHI SIGF:Q=SIG", False)])
+def test_a_figure_of_merit_that_is_not_applied_is_said(columns, said, data, tmp_path, caplog):
+    read_phased(write(tmp_path / "a.mtz", data, columns), need_phases=False)
+    assert ("is taken as a map as it is, without FOM" in caplog.text) is said
+
+
 def test_what_was_not_chosen_is_said(data, tmp_path, caplog):
     read_phased(write(tmp_path / "a.mtz", data, REFMAC), need_phases=False)
     assert "taken as map coefficients is /x/d/[FWT,PHWT]" in caplog.text
