@@ -50,6 +50,7 @@ MAPS = (
     (r"msk|mask|bulk", _MASK, 3),
     (r"(?<!mo)del|(?<!2)m?fo-?d?fc|anom|diff|llg|grad|^fan(?![a-z])|^[kqw]?df(?!c)", DIFFERENCE, None),
     (r"_(no_?)?fill", _FILLING, 1),
+    (r"[-_]sharp(ened)?$", "sharpened map", 1),
     (r"^f?[-_]?(calc?|c|model|part)(?![a-z])", CALCULATED, 2),
     (r"", "map", 0),
 )

@@ -72,6 +72,8 @@ REFMAC = ("FREE:I=0 FP:F=F SIGFP:Q=SIG FC:F=F PHIC:P=PHI FC_ALL:F=F PHIC_ALL:P=P
      {"fc": "parrot.F_phi.F,parrot.F_phi.phi", "fo": "F,SIGF"}),
     ("order", "PHDELWT:P=DPHI DELFWT:F=DF PHWT:P=PHI SIGF:Q=SIG FWT:F=F F:F=F",
      {"fc": "FWT,PHWT", "fo": "F,SIGF"}),
+    ("ISOLDE", "2FOFCWT:F=F PH2FOFCWT:P=PHI 2FOFCWT_sharp:F=DF PH2FOFCWT_sharp:P=DPHI FOFCWT:F=DF "
+     "PHFOFCWT:P=DPHI", {"fc": "2FOFCWT,PH2FOFCWT"}),
     ("pandas", "F:R=F SIGF:R=SIG FWT:R=F PHWT:R=PHI", {"fc": "FWT,PHWT", "fo": "F,SIGF"}),
     ("cctbx", "Fobs:F=F SIGFobs:Q=SIG F-model:F=F PHIF-model:P=PHI",
      {"fc": "F-model,PHIF-model", "fo": "Fobs,SIGFobs"}),
