@@ -59,6 +59,8 @@ class Evidence:
             said = f"as of good maps; wrong ones hardly exceed {self.wrong:.2f}"
         elif value < min(self.good, self.wrong):
             said = f"as of wrong maps; good ones hardly fall below {self.good:.2f}"
+        elif self.wrong < self.good:
+            said = f"between wrong maps (to {self.wrong:.2f}) and good ones (from {self.good:.2f})"
         else:
             said = f"as of good maps (from {self.good:.2f}) or wrong ones (to {self.wrong:.2f})"
         return f"{self.what}: {value:.2f}, {said}."

@@ -65,6 +65,15 @@ def test_reasons_that_tell_nothing_come_last(data, monkeypatch):
     assert not any(" or wrong ones" in reason for reason in reasons[:-1]) and len(reasons) == 4
 
 
+@pytest.mark.parametrize("good, wrong, value, said", [
+    (0.4, 0.3, 0.5, "as of good maps; wrong ones hardly exceed 0.30"),
+    (0.4, 0.3, 0.35, "between wrong maps (to 0.30) and good ones (from 0.40)"),
+    (0.4, 0.3, 0.2, "as of wrong maps; good ones hardly fall below 0.40"),
+    (0.3, 0.4, 0.35, "as of good maps (from 0.30) or wrong ones (to 0.40)")])
+def test_what_a_value_says(good, wrong, value, said):
+    assert verdict.Evidence("It", good, wrong).sentence(value) == f"It: {value:.2f}, {said}."
+
+
 def test_what_is_not_known_is_done_without(data):
     """Parrot holds nothing back, and its figures of merit mean something else; a mask of the user's
     needs no network."""
