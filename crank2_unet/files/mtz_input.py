@@ -40,9 +40,10 @@ from .plausibility import (
 )
 
 _log = logging.getLogger(__name__)
-# weighted mean |cos| of phase differences of acentric reflections, above which phases are the same but
-# for the sign, as those of 2mFo-DFc, mFo-DFc and Fc are; 0.64 for unrelated ones
-_SAME_PHASES = 0.95
+# weighted mean |cos| of phase differences of acentric reflections, above which phases are those of a
+# model; 0.64 for unrelated ones.  Those of 2mFo-DFc and mFo-DFc are equal but for the sign where Fc is
+# a model's; where it is that of a substructure, as after SAD phasing, they had up to 0.995.
+_SAME_PHASES = {CALCULATED: 0.95, DIFFERENCE: 0.9995}
 _CALCULATED_PHASE = r"ph(i|ase)?[-_]?f?[-_]?(calc?|c|model)(?![a-z])"
 _FEWEST = 50  # reflections of which a map is made
 
@@ -114,11 +115,11 @@ def _model_of(file: MtzFile, chosen: dict[str, ColumnSet], data: PhasedData) -> 
     taken = [found.columns for found in chosen.values()]
     acentric, map_now = ~data.reflections.centric, data.coefficients
     for other in candidates(file.columns, MAP_COEFFICIENTS):
-        if other.meaning not in (CALCULATED, DIFFERENCE) or other.columns in taken:
+        if other.meaning not in _SAME_PHASES or other.columns in taken:
             continue
         model = to_complex(*np.nan_to_num(data.reflections.spread(file.hkl, file.values(other))).T)
         product = (model * map_now.conj())[acentric]
-        if np.abs(product.real).sum() > _SAME_PHASES * np.abs(product).sum() > 0:
+        if np.abs(product.real).sum() > _SAME_PHASES[other.meaning] * np.abs(product).sum() > 0:
             return file.written(other)
     return None
 

@@ -326,12 +326,15 @@ def test_no_choice_no_words(data, tmp_path, caplog):
 @pytest.mark.parametrize("labels, phases, said", [
     ("FC_ALL,PHIC_ALL", "same", "FC_ALL,PHIC_ALL"), ("FC_ALL,PHIC_ALL", "other", None),
     ("FC,PHIC", "opposite", "FC,PHIC"), ("DELFWT,PHDELWT", "opposite", "DELFWT,PHDELWT"),
-    ("DELFWT,PHDELWT", "other", None), ("FWT,PHWT", "same", None)])
+    ("DELFWT,PHDELWT", "substructure", None), ("DELFWT,PHDELWT", "other", None),
+    ("FWT,PHWT", "same", None)])
 def test_phases_of_a_model_are_recognised(labels, phases, said, tmp_path):
-    """"opposite": 2mFo-DFc of a model has the opposite sign where mFo is small, in wrong ones often."""
+    """"opposite": 2mFo-DFc of a model has the opposite sign where mFo is small, in wrong ones often;
+    "substructure": after SAD phasing, mFo-DFc differs from mFo by what a few atoms scatter."""
     reflections = crystal("P 21 21 21", 3.0)
     model = random_coefficients(reflections)
     given = {"same": model, "opposite": np.where(np.arange(len(model)) % 4, model, -model),
+             "substructure": model + 0.1 * random_coefficients(reflections, 6),
              "other": random_coefficients(reflections, 5)}[phases]
     mtz = gemmi.Mtz(with_base=True)
     mtz.spacegroup = reflections.spacegroup
