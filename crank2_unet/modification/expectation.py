@@ -18,8 +18,11 @@ _MIN_SHARE = 0.02
 # Share of the points on either side that is clipped to measure means and variances: the peaks of
 # heavy atoms, 15-45 standard deviations high in SAD maps, would dominate them.
 _EXTREME = 0.01
-# Noise in the protein over that in the solvent, whose map was flattened in earlier cycles
-_NOISE_RATIO = 1.25
+# Noise in the protein over that in the solvent, whose map was flattened in earlier cycles, is
+# 1 + this * s^2, with s the share of signal by the noise in the solvent: maps as phased have been
+# flattened in none, and with more noise poor ones would lose their signal (docs/experiments.md).
+_FLATTENED = 1.0
+_CAUTION = 1.25  # factor of the noise where copies are weighed: 1 + s^2 is no better there
 _MAP_LEVELS = 1000  # to tabulate a smooth function of density
 _NOISE_LEVELS = 17  # to tabulate it for the shares of noise that NCS averaging leaves
 
@@ -117,9 +120,8 @@ def reliability(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid) -> float:
     the solvent."""
     unit = asymmetric_unit(density)
     rho, p_solvent = density.array[unit], solvent.array[unit]
-    moderate = np.clip(rho, *np.quantile(rho, [_EXTREME, 1 - _EXTREME]))
-    noise, variance = (_mean_variance(moderate, w)[1] for w in (p_solvent, 1 - p_solvent))
-    return float(np.clip(1 - _NOISE_RATIO * noise / variance, _MIN_SHARE, 1 - _MIN_SHARE))
+    _, noise, _, variance = _moments(rho, p_solvent)
+    return float(np.clip(1 - _CAUTION * noise / variance, _MIN_SHARE, 1 - _MIN_SHARE))
 
 
 def _expectations(rho: np.ndarray, p_solvent: np.ndarray, noise_left: np.ndarray | None,
@@ -129,9 +131,8 @@ def _expectations(rho: np.ndarray, p_solvent: np.ndarray, noise_left: np.ndarray
     The expected densities have a row for each share of the noise that averaging may have left, from 1
     down to nearly 0; one row without averaging.
     """
-    moderate = np.clip(rho, *np.quantile(rho, [_EXTREME, 1 - _EXTREME]))
-    flat, noise = _mean_variance(moderate, p_solvent)
-    mean, variance = _mean_variance(moderate, 1 - p_solvent)
+    flat, noise, mean, variance = _moments(rho, p_solvent)
+    noise *= 1 + _FLATTENED * max(0.0, 1 - noise / variance)**2
     left, shares = 1.0, np.ones(1)
     if noise_left is not None:
         noise /= _mean_variance(noise_left, p_solvent)[0]
@@ -145,6 +146,12 @@ def _expectations(rho: np.ndarray, p_solvent: np.ndarray, noise_left: np.ndarray
         probability = np.exp(exponent - exponent.max(axis=1, keepdims=True))
         rows.append(probability @ truth / probability.sum(axis=1))
     return level, np.array(rows, np.float32), flat
+
+
+def _moments(rho: np.ndarray, p_solvent: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean and variance of the density in the solvent, and in the protein."""
+    moderate = np.clip(rho, *np.quantile(rho, [_EXTREME, 1 - _EXTREME]))
+    return *_mean_variance(moderate, p_solvent), *_mean_variance(moderate, 1 - p_solvent)
 
 
 def _mean_variance(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
