@@ -7,13 +7,14 @@ import pytest
 from blob import CELLS, blob, noisy, without
 
 from crank2_unet.crystal.filters import soften
-from crank2_unet.crystal.grids import asymmetric_unit, density_map, like
+from crank2_unet.crystal.grids import asymmetric_unit, density_map, empty_grid, like
 from crank2_unet.crystal.masks import model_mask
 from crank2_unet.crystal.model_factors import model_structure_factors
 from crank2_unet.crystal.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
 from crank2_unet.errors import InputError
 from crank2_unet.files.mtz_input import read_phased
 from crank2_unet.modification import cycles as modification
+from crank2_unet.modification import expectation
 from crank2_unet.modification.cycles import converged, modify_density
 from crank2_unet.modification.expectation import Knowledge, modify_map
 from crank2_unet.modification.region_weights import VarianceWeights, deviation_radius
@@ -169,6 +170,22 @@ def test_solvent_becomes_flat_and_protein_keeps_its_mean():
     assert whole[solvent].mean() == pytest.approx(density.array[solvent].mean(), rel=0.1)
     tolerance = 0.02 * float(density.array.std())
     assert whole[~solvent].mean() == pytest.approx(density.array[~solvent].mean(), abs=tolerance)
+
+
+@pytest.mark.parametrize("signal", [0.2, 0.5, 0.8])
+def test_protein_of_good_maps_is_taken_for_noisier_than_the_solvent(signal, monkeypatch):
+    """The mean response of the protein is the share of its variance that is taken as signal."""
+    grid = empty_grid(gemmi.UnitCell(30, 40, 50, 90, 90, 90), gemmi.SpaceGroup("P 1"), 1.0)
+    rng = np.random.default_rng(2)
+    mask = like(grid, (rng.random(grid.shape) < 0.5).astype(np.float32))
+    density = like(grid, rng.normal(size=grid.shape) * np.where(mask.array, np.sqrt(1 - signal), 1.0))
+
+    def believed():
+        return modify_map(density, mask, 2.5).response.array[mask.array == 0].mean()
+    now = believed()
+    monkeypatch.setattr(expectation, "_FLATTENED", 0.0)
+    expected = (1 - (1 - signal) * (1 + signal**2)) / signal
+    assert now / believed() == pytest.approx(expected, abs=0.05) and expected < 0.9
 
 
 @pytest.mark.slow
