@@ -62,14 +62,15 @@ def modify_map(density: gemmi.FloatGrid, solvent: gemmi.FloatGrid, d_min: float,
                ncs: NcsSums | None = None, knowledge: Knowledge = ALL_KNOWN) -> ModifiedMap:
     """Replace each density by its expectation, then remove the map's own part.
 
-    The map is taken as truth plus Gaussian noise.  True density is flat in the solvent, so its variance
-    there is the noise, and in the protein the noise is larger (``_FLATTENED``); there true density has
-    the distribution of :func:`protein_levels`, whose mean and scale follow from those of the map in the
-    protein less the noise.  A point of protein then becomes its posterior mean E[truth | map], a point of
-    solvent becomes the solvent mean, and in between the two are mixed by the weights.  Unlike
-    histogram matching (Zhang & Main, 1990, Acta Cryst. A46, 41-46), which this becomes for small
-    noise, it does not give a noisy map the contrast of a good one: what cannot be known is set to
-    the mean of the region, so that the step between the regions counts more the poorer the map is.
+    The map is taken as truth plus Gaussian noise.  True density is flat in the solvent, so its
+    variance there is the noise; in the protein the noise is larger (``_FLATTENED``), and true density
+    has the distribution of :func:`protein_levels`, whose mean and scale follow from those of the map
+    in the protein less the noise.  A point of protein then becomes its posterior mean
+    E[truth | map], a point of solvent becomes the solvent mean, and in between the two are mixed by
+    the weights.  Unlike histogram matching (Zhang & Main, 1990, Acta Cryst. A46, 41-46), which this
+    becomes for small noise, it does not give a noisy map the contrast of a good one: what cannot be
+    known is set to the mean of the region, so that the step between the regions counts more the poorer
+    the map is.
 
     The result would still hold a share gamma of the input and hence of its errors (Abrahams, 1997,
     Acta Cryst. D53, 371-376).  A small change of one point changes the same point only, so that
