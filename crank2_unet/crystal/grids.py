@@ -66,9 +66,14 @@ def resample(source: gemmi.FloatGrid, target: gemmi.FloatGrid) -> gemmi.FloatGri
 def _grid_to_position(grid: gemmi.FloatGrid) -> gemmi.Transform:
     """Transform from point indices (u, v, w) to orthogonal coordinates, Angstrom."""
     transform = gemmi.Transform()
-    transform.mat.fromlist(
-        (np.array(grid.unit_cell.orth.mat.tolist()) / np.array(grid.shape)).tolist())
+    transform.mat.fromlist(grid_steps(grid).tolist())
     return transform
+
+
+def grid_steps(grid: gemmi.FloatGrid) -> np.ndarray:
+    """Matrix (3, 3) from point indices to orthogonal coordinates, Angstrom: its columns are the steps
+    along the axes."""
+    return np.array(grid.unit_cell.orth.mat.tolist()) / np.array(grid.shape)
 
 
 def asymmetric_unit(grid: gemmi.FloatGrid) -> np.ndarray:

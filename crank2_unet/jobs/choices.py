@@ -9,7 +9,7 @@ from ..crystal.reflections import Reflections
 from ..errors import InputError
 from ..files.coordinates import read_sites
 from ..modification.engine import EmbeddedEngine, Engine
-from ..modification.ncs import Operator
+from ..modification.ncs_operator import Operator
 from ..network.session import SolventNet
 from ..parrot.engine import ParrotEngine
 from ..solvent.matthews import Composition

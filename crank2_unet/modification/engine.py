@@ -16,8 +16,9 @@ import numpy as np
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl
 from .cycles import MOST_CYCLES, modify_density
-from .ncs import NcsAverager, Operator
+from .ncs import NcsAverager
 from .ncs_map import MapAverager
+from .ncs_operator import Operator
 from .ncs_search import with_inverses
 from .region_weights import RegionWeights
 

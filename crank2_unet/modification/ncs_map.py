@@ -17,8 +17,9 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from ..crystal.filters import local_deviation
-from ..crystal.grids import asymmetric_unit
-from .ncs import NcsAverager, NcsSums, Operator, refined
+from ..crystal.grids import asymmetric_unit, grid_steps
+from .ncs import NcsAverager, NcsSums
+from .ncs_operator import Operator, PeriodicMap, refined
 from .ncs_search import SITES_RADIUS, confirmed, distinct, operators_from_sites
 
 # Cycle whose map is searched: the earlier, the more averaging helps, but poor maps get better.
@@ -72,7 +73,8 @@ def operators_from_map(density: gemmi.FloatGrid) -> list[Operator]:
     low = _low_resolution(density)
     found = distinct(_matches(low), low, _PEAK)[:_MOST]
     sphere = _sphere(low)
-    found = [refined(operator, operator.source + sphere, low, _STEP) for operator in found]
+    fine = PeriodicMap(low)
+    found = [refined(operator, operator.source + sphere, fine, _STEP) for operator in found]
     return confirmed(found, density, SITES_RADIUS)
 
 
@@ -89,17 +91,17 @@ def _sphere(grid: gemmi.FloatGrid) -> np.ndarray:
     """Grid points of a sphere round the origin, (m, 3) orthogonal Angstrom."""
     reach = np.ceil(_RADIUS / np.array(grid.spacing)).astype(int)
     steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1)
-    points = steps.reshape(-1, 3) @ _to_orthogonal(grid).T
+    points = steps.reshape(-1, 3) @ grid_steps(grid).T
     return points[np.linalg.norm(points, axis=1) <= _RADIUS]
 
 
 def _matches(low: gemmi.FloatGrid) -> list[Operator]:
     """The best match of each orientation, if it stands out, best first."""
-    sphere, to_grid = _sphere(low), np.linalg.inv(_to_orthogonal(low))
+    sphere, to_grid = _sphere(low), np.linalg.inv(grid_steps(low))
     deviation = local_deviation(low, _RADIUS).array
     unit = asymmetric_unit(low)
     start = np.unravel_index(np.argmax(deviation * unit), low.shape)  # where most is to be seen
-    source = _to_orthogonal(low) @ start
+    source = grid_steps(low) @ start
     itself = _copies(low, source)
     points = np.rint(sphere @ to_grid.T).astype(int) % low.shape
     place = np.ravel_multi_index(tuple(points.T), low.shape)
@@ -116,7 +118,7 @@ def _matches(low: gemmi.FloatGrid) -> list[Operator]:
             match[itself] = 0
         best = np.unravel_index(match.argmax(), low.shape)
         heights.append(match[best])
-        operators.append(Operator(rotation, source, _to_orthogonal(low) @ best))
+        operators.append(Operator(rotation, source, grid_steps(low) @ best))
     median = np.median(heights)
     standing_out = (heights - median) / (median - np.quantile(heights, 0.16))
     return [operators[i] for i in np.argsort(heights)[::-1] if standing_out[i] > _STANDS_OUT]
@@ -149,8 +151,3 @@ def _orientations(grid: gemmi.FloatGrid) -> Iterator[np.ndarray]:
     # of those alike by symmetry the one that turns least: it has the largest trace
     trace = np.einsum("sij,nji->sn", turns, rotations)
     yield from rotations[trace[0] >= trace.max(axis=0) - 1e-9]
-
-
-def _to_orthogonal(grid: gemmi.FloatGrid) -> np.ndarray:
-    """Matrix (3, 3) from grid indices to orthogonal coordinates."""
-    return np.array(grid.unit_cell.orth.mat.tolist()) / np.array(grid.shape)

@@ -8,7 +8,8 @@ from itertools import combinations, permutations
 import gemmi
 import numpy as np
 
-from .ncs import NcsAverager, Operator
+from .ncs import NcsAverager
+from .ncs_operator import Operator
 
 SITES_RADIUS = 9.0  # Angstrom; wider than for good maps, since those with sites are poor
 _TOLERANCE = 2.0  # Angstrom, of distances between sites: some are misplaced, chains differ a little

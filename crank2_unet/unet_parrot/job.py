@@ -18,7 +18,8 @@ from ..files.mtz_output import append_columns
 from ..files.output import refuse_inputs
 from ..modification.cycles import CycleStatistics, ModificationResult, modify_density
 from ..modification.expectation import Knowledge
-from ..modification.ncs import NcsAverager, Operator
+from ..modification.ncs import NcsAverager
+from ..modification.ncs_operator import Operator
 from ..modification.ncs_search import operators_from_chains, operators_from_sites
 from ..modification.sharpening import Sharpening
 from .log import JobLog

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 from .. import __version__
 from ..files.output import staged_file
 from ..modification.cycles import CycleStatistics
-from ..modification.ncs import Operator, OperatorStatistics
+from ..modification.ncs import OperatorStatistics
+from ..modification.ncs_operator import Operator
 from ..solvent.matthews import MatthewsOption
 from .options import ParrotOptions
 

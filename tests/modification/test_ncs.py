@@ -19,8 +19,10 @@ from crank2_unet.modification import ncs, ncs_map
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.expectation import Knowledge, modify_map
-from crank2_unet.modification.ncs import NcsAverager, NcsSums, Operator, copy_weight, correlation_level
+from crank2_unet.modification.ncs import NcsAverager, NcsSums, copy_weight
 from crank2_unet.modification.ncs_map import LOOK, MapAverager, operators_from_map
+from crank2_unet.modification.ncs_mask import correlation_level
+from crank2_unet.modification.ncs_operator import Operator
 from crank2_unet.modification.ncs_search import (
     equal_by_symmetry,
     operators_from_chains,

@@ -10,7 +10,8 @@ from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import density_map
 from crank2_unet.crystal.observations import PhasedData
 from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
-from crank2_unet.modification.ncs import NcsAverager, Operator
+from crank2_unet.modification.ncs import NcsAverager
+from crank2_unet.modification.ncs_operator import Operator
 from crank2_unet.modification.ncs_search import with_inverses
 from crank2_unet.modification.region_weights import fixed_weights
 
