@@ -43,6 +43,14 @@ class PhasedData:
         """
         return np.isfinite(self.f) | (self.coefficients != 0)
 
+    def at_resolution(self, d_min: float) -> PhasedData:
+        """The same data in the list of reflections to another limit, Angstrom: without what is beyond
+        it, or with reflections that have neither amplitudes nor phases."""
+        old = self.reflections
+        new = Reflections(old.cell, old.spacegroup, d_min)
+        return PhasedData(new, *(new.spread(old.hkl, values, fill) for values, fill in (
+            (self.f, np.nan), (self.sigf, np.nan), (self.hl, 0.0), (self.coefficients, 0.0))))
+
 
 @dataclass(frozen=True)
 class AnomalousData:

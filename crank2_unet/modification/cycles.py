@@ -9,36 +9,35 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable
 
 import gemmi
 import numpy as np
 
-from ..crystal.grids import like, structure_factors
-from ..crystal.maps import CrystalMap
+from ..crystal.grids import resample
 from ..crystal.observations import PhasedData
-from ..crystal.phases import angle_degrees, map_correlation, phase_difference
+from ..crystal.phases import phase_difference
 from ..errors import InputError
-from .expectation import ALL_KNOWN, Knowledge, ModifiedMap, modify_map, reliability
-from .ncs import NcsSums
+from .expectation import ALL_KNOWN, Knowledge
 from .region_weights import RegionWeights
+from .sequence import Averager, MapSequence
 from .sharpening import Sharpening
 from .shell_statistics import shell_statistics
-from .weighting import Trust, Weighted, combine, no_surer_than
+from .weighting import Trust, Weighted, no_surer_than
 
-Averager = Callable[[gemmi.FloatGrid, int, float], Optional[NcsSums]]
-
-# Correlation of the changes of the map in two cycles, below which the second takes back the first.
-# Others have hardly any correlation, however far the phases are from their end.
-_BACK = -0.25
 # of the amplitudes: enough of them to tell, and few enough that the control stays like the map that
 # knows all
 HELD_BACK = 0.08
-MOST_CYCLES = 20  # by convergence
+_MOST = 40  # by convergence
 # Fewer cycles by convergence only if the map stands still, since held-back amplitudes hardly agree at
 # first; and gain of their correlation in the last cycles for which more are worth their time
 _LEAST_CYCLES, _STILL = 10, 1.0  # degrees of phase change
 _LAST, _GAIN = 3, 0.005
+# Then the same with more reflections than there are data, to this share of their resolution, and to no
+# more than this, Angstrom: cycles, at least and at most
+_FURTHER, _FINEST = 0.8, 1.0
+_LEAST_FURTHER, _MOST_FURTHER = 4, 20
+MOST_CYCLES = _MOST + _MOST_FURTHER  # if their number is not given
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class CycleStatistics:
     Parameters
     ----------
     cycle : number from 1.
+    d_min : of the map, Angstrom; beyond the data it is filled in.
     fom : mean figure of merit after phase combination, as :func:`modify_density` believes it.
     solvent_fraction : mean region weight.
     gamma : share of the input map that the modification returned unchanged, and that was removed.
@@ -64,6 +64,7 @@ class CycleStatistics:
     """
 
     cycle: int
+    d_min: float
     fom: float
     solvent_fraction: float
     gamma: float
@@ -134,6 +135,12 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int 
     Amplitudes that were held back choose in each cycle whether copies are averaged: the map of 5vxb at
     1.7 A, three copies, went from 32 to 34 degrees by averaging, and without it to 27.
 
+    Atoms, and flat solvent, tell of reflections beyond those measured.  Once the cycles have converged,
+    they go on with the map to 0.8 of the resolution, where all is filled in ("free lunch": Caliandro et
+    al., 2005, Acta Cryst. D61, 556-565; Uson et al., 2007, Acta Cryst. D63, 1069-1074).  Of what comes
+    out, with these and without, that is taken with which held-back amplitudes agree better: good maps
+    gain one to three degrees, poor ones may lose.
+
     Averaging tells the control of amplitudes that were held back by those at places turned by NCS.
     How sure phases are that are written follows from amplitudes in units of what those let expect; the
     map goes on with weights as without, since with these phases got 2 to 6 degrees worse.
@@ -145,8 +152,8 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int 
         the reflections that are neither measured nor in the starting map: what the modification
         filled in there is mostly the last mask, and masks that see it confirm themselves until the
         phases are lost (seen on 5xfd, which has no data beyond 9.5 A).
-    cycles : number of cycles, at least 1; None: as many as :func:`converged` takes, at most
-        :data:`MOST_CYCLES`.
+    cycles : number of cycles, at least 1, within the resolution of the data; None: as many as
+        :func:`converged` takes, and those beyond that resolution, at most :data:`MOST_CYCLES`.
     progress : called with the statistics of each cycle.
     averager : sums over copies of the molecule, for instance
         :class:`~crank2_unet.modification.ncs.NcsAverager`; called with the current map and the cycle.
@@ -163,31 +170,27 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int 
     if not np.any(data.coefficients):
         raise InputError("The starting map is empty: all its coefficients are zero.")
     sharpening = Sharpening.of(data)
-    data = sharpening.apply(data)
-    main = _Sequence(data, averager, knowledge)
-    unknown = _some(data, held_back)
-    control = _Sequence(data, averager, knowledge, unknown) if held_back else None
-    statistics = []
-    for cycle in range(1, (cycles or MOST_CYCLES) + 1):
-        started = time.perf_counter()
-        previous_phi = main.phi
-        weights = region_weights(main.seen, cycle)
-        free = control.modify(weights, cycle, Trust()) if control else None
-        average = control is None or control.last.ncs is not None
-        weighted = main.modify(weights, cycle, free.trust if free else Trust(), average)
-        if control and main.last.ncs:
-            weighted = no_surer_than(weighted, main.judged(control.last.judged.trust), data)
-        statistics.append(_statistics(data, previous_phi, weights, main, weighted, free, cycle,
-                                      started))
-        if progress:
-            progress(statistics[-1])
-        if cycles is None and converged(statistics):
-            break
-    filled, further, modified = map(sharpening.undo, (
-        weighted.filled, main.map.coefficients, main.last.modified))
-    shells = shell_statistics(data, weighted.phi, weighted.fom, weighted, free, unknown)
-    return ModificationResult(filled, weighted.phi, weighted.fom, weighted.hl, weights, statistics,
-                              weighted.trust, further, modified, shells)
+    sharp = sharpening.apply(data)
+    run = _Run.of(sharp, region_weights, averager, held_back, knowledge, progress)
+    if cycles is not None:
+        run.go_on(cycles, cycles)
+    else:
+        run.go_on(1, _MOST)
+        run = _with_more_reflections(run)
+    return run.result(sharp, sharpening)
+
+
+def _with_more_reflections(run: _Run) -> _Run:
+    """What a run comes to with reflections beyond the data, if amplitudes that were held back agree
+    better then; else the run."""
+    limit, before = run.data.reflections.d_min, run.free_correlation
+    d_min = max(_FURTHER * limit, _FINEST)
+    if before is None or d_min >= limit:
+        return run
+    further = run.extended(d_min)
+    further.go_on(_LEAST_FURTHER, _MOST_FURTHER)
+    after = further.free_correlation
+    return further if after is not None and after > before else run
 
 
 def converged(cycles: Sequence[CycleStatistics]) -> bool:
@@ -201,123 +204,95 @@ def converged(cycles: Sequence[CycleStatistics]) -> bool:
             or last.free_correlation < before + _GAIN)
 
 
-def _some(data: PhasedData, share: float) -> np.ndarray:
-    """(n,) bool: a share of the measured reflections, always the same ones."""
-    return np.isfinite(data.f) & (np.random.default_rng(0).random(len(data.f)) < share)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What modification makes of a map.
+class _Run:
+    """The map and its control, from cycle to cycle.
 
     Parameters
     ----------
-    gamma : share of the map that was removed.
-    modified : (n,) complex structure factors.
-    weighted : these and the experiment.
-    judged : the same with what is left of the agreement of amplitudes once they are in units of what
-        those that NCS makes alike let expect.
-    ncs : sums that were averaged over; None without.
+    data : sharpened.
+    main, control : the map, and that without the amplitudes of ``unknown``, (n,) bool; None: there is
+        no control.
+    region_weights, progress : see :func:`modify_density`.
+    statistics : of the cycles so far.
     """
 
-    gamma: float
-    modified: np.ndarray
-    weighted: Weighted
-    judged: Weighted
-    ncs: NcsSums | None
+    def __init__(self, data: PhasedData, main: MapSequence, control: MapSequence | None,
+                 unknown: np.ndarray, region_weights: RegionWeights,
+                 progress: Callable[[CycleStatistics], None] | None,
+                 statistics: Sequence[CycleStatistics] = ()):
+        self.data, self._main, self._control, self._unknown = data, main, control, unknown
+        self._region_weights, self._progress = region_weights, progress
+        self._statistics = list(statistics)
 
+    @classmethod
+    def of(cls, data: PhasedData, region_weights: RegionWeights, averager: Averager | None,
+           held_back: float, knowledge: Knowledge,
+           progress: Callable[[CycleStatistics], None] | None) -> _Run:
+        """Before the first cycle; see :func:`modify_density`."""
+        unknown = np.isfinite(data.f) & (np.random.default_rng(0).random(len(data.f)) < held_back)
+        control = MapSequence(data, averager, knowledge, unknown) if held_back else None
+        return cls(data, MapSequence(data, averager, knowledge), control, unknown, region_weights,
+                   progress)
 
-class _Sequence:
-    """A map that goes from cycle to cycle.
-
-    Parameters
-    ----------
-    data : the experiment.
-    averager, knowledge : see :func:`modify_density`.
-    held_back : (n,) bool, measured reflections that the map does not know; default: none.
-    """
-
-    def __init__(self, data: PhasedData, averager: Averager | None, knowledge: Knowledge,
-                 held_back: np.ndarray | None = None):
-        self._data, self._averager, self._held_back = data, averager, held_back
-        self._knowledge = knowledge
-        start = data.coefficients if held_back is None else np.where(held_back, 0, data.coefficients)
-        measured = np.isfinite(data.f)
-        self._filled_in = ~measured if held_back is None else ~measured | held_back
-        self.map, self.phi = CrystalMap(data.reflections, start), angle_degrees(start)
-        self._step = np.zeros_like(start)
+    def extended(self, d_min: float) -> _Run:
+        """The same run, from which another goes on with all reflections to a finer resolution."""
+        data, old = self.data.at_resolution(d_min), self.data.reflections
+        unknown = data.reflections.spread(old.hkl, self._unknown, fill=False)
+        return _Run(data, self._main.extended(data, None),
+                    self._control and self._control.extended(data, unknown), unknown,
+                    self._region_weights, self._progress, self._statistics)
 
     @property
-    def seen(self) -> CrystalMap:
-        """The map without what modification has filled in."""
-        known = self._data.known
-        return self.map if known.all() else CrystalMap(
-            self._data.reflections, np.where(known, self.map.coefficients, 0))
+    def free_correlation(self) -> float | None:
+        """That of the last cycle."""
+        return self._statistics[-1].free_correlation
 
-    def modify(self, weights: gemmi.FloatGrid, cycle: int, trust: Trust, average: bool = True,
-               ) -> Weighted:
-        """One cycle, after which the map is that of the next.
+    def go_on(self, least: int, most: int) -> None:
+        """Cycles until they have converged, at least and at most so many."""
+        for done in range(1, most + 1):
+            self._cycle()
+            if done >= least and converged(self._statistics):
+                break
 
-        ``average`` : over NCS, if there are operators.  A map that knows not all amplitudes then does
-        so only if the others agree better with it, or if nothing else modifies it.
-        """
-        density, ncs = self.map.density, None
-        if average and self._averager:
-            ncs = self._averager(density, cycle, reliability(density, weights))
-        if ncs and self._held_back is not None and any(self._knowledge):
-            self.last = max((self._made(density, weights, trust, way, ncs.rotations)
-                             for way in (ncs, None)),
-                            key=lambda made: made.judged.free_correlation or 0.0)
-        else:
-            self.last = self._made(density, weights, trust, ncs)
-        weighted = self.last.weighted
-        before, self._step = self._step, weighted.extrinsic - self.map.coefficients
-        if map_correlation(before, self._step, self._data.reflections.multiplicity) < _BACK:
-            self._step = self._step / 2
-        self.map = CrystalMap(self._data.reflections, self.map.coefficients + self._step)
-        self.phi = weighted.phi
-        return weighted
+    def _cycle(self) -> None:
+        started = time.perf_counter()
+        main, control, cycle = self._main, self._control, len(self._statistics) + 1
+        previous_phi = main.phi
+        weights = self._region_weights(main.seen, cycle)
+        free = control.modify(weights, cycle, Trust()) if control else None
+        average = control is None or control.last.ncs is not None
+        weighted = main.modify(weights, cycle, free.trust if free else Trust(), average)
+        if control and main.last.ncs:
+            weighted = no_surer_than(weighted, main.judged(control.last.judged.trust), self.data)
+        self._weights, self._weighted, self._free = weights, weighted, free
+        self._statistics.append(_statistics(self.data, previous_phi, weights, main, weighted, free,
+                                            cycle, started))
+        if self._progress:
+            self._progress(self._statistics[-1])
 
-    def judged(self, trust: Trust) -> Weighted:
-        """The last combination, averaged over NCS, as :class:`_Made` has it judged, by that trust."""
-        ncs = self.last.ncs
-        return combine(self._data, self.last.modified, trust, None, ncs.rotations if ncs else ())
-
-    def _made(self, density: gemmi.FloatGrid, weights: gemmi.FloatGrid, trust: Trust,
-              ncs: NcsSums | None, rotations: Sequence[np.ndarray] = ()) -> _Made:
-        made = modify_map(density, weights, self._data.reflections.d_min, ncs, self._knowledge)
-        modified = self._less_own(made)
-        weighted = combine(self._data, modified, trust, self._held_back)
-        judged = (combine(self._data, modified, trust, self._held_back, rotations) if rotations
-                  else weighted)
-        return _Made(made.gamma, modified, weighted, judged, ncs)
-
-    def _less_own(self, made: ModifiedMap) -> np.ndarray:
-        """Structure factors (n,) of the modified map, in which those that are filled in have no part
-        of what filled them in the cycle before.
-
-        Gamma is the mean of the response.  It is all that a single reflection returns to itself, but
-        neighbours that are all filled in, as in a missing cone, return more to one another; they
-        would grow from cycle to cycle, with nothing measured to hold them.
-        """
-        reflections = self._data.reflections
-        modified = structure_factors(made.density, reflections)
-        if not self._filled_in.any():
-            return modified
-        filled = np.where(self._filled_in, self.map.coefficients, 0)
-        returned = CrystalMap(reflections, filled).density.array * made.response.array
-        own = structure_factors(like(made.response, returned), reflections) - made.gamma * filled
-        return np.where(self._filled_in, modified - own, modified)
+    def result(self, given: PhasedData, sharpening: Sharpening) -> ModificationResult:
+        """What the last cycle gives for the reflections of the data given, sharpened."""
+        place = self.data.reflections.find(given.reflections.hkl)
+        weighted = self._weighted.take(place)
+        free = self._free and self._free.take(place)
+        filled, further, modified = map(sharpening.undo, (
+            weighted.filled, self._main.map.coefficients[place], self._main.last.modified[place]))
+        shells = shell_statistics(given, weighted.phi, weighted.fom, weighted, free,
+                                  self._unknown[place])
+        return ModificationResult(
+            filled, weighted.phi, weighted.fom, weighted.hl,
+            resample(self._weights, given.map.density), self._statistics, weighted.trust, further,
+            modified, shells)
 
 
-def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, main: _Sequence,
+def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, main: MapSequence,
                 weighted: Weighted, free: Weighted | None, cycle: int, started: float,
                 ) -> CycleStatistics:
     measured = np.isfinite(data.f)
     f_obs, f_calc = data.f[measured], np.abs(weighted.f_calc[measured])
     change = phase_difference(weighted.phi, previous_phi)[measured].mean()
     return CycleStatistics(
-        cycle=cycle, fom=float(weighted.fom[measured].mean()),
+        cycle=cycle, d_min=data.reflections.d_min, fom=float(weighted.fom[measured].mean()),
         solvent_fraction=float(weights.array.mean()), gamma=main.last.gamma,
         f_correlation=float(np.corrcoef(f_obs, f_calc)[0, 1]),
         r_factor=float(np.abs(f_obs - f_calc).sum() / f_obs.sum()),

@@ -45,6 +45,9 @@ _RIDGE = 100.0  # reflections with one neighbour that speak for no correlation o
 _LEAST_EXPECTED = 0.1  # intensity that neighbours can let expect
 _LEAST_SCALE = 0.01  # of Hendrickson-Lattman coefficients that are too sure
 _EXPECTED_WEIGHT = 6.0  # of the expected intensity of what is filled in; 2 to 6 are as good
+# of sigma-A at the limit of the data, for reflections beyond; .5 and .7 are better than 1, and as good
+# as a curve that falls on
+_BEYOND = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,11 @@ class Weighted:
     trust: Trust
     correlation: float
     free_correlation: float | None
+
+    def take(self, places: np.ndarray) -> Weighted:
+        """That of some of the reflections."""
+        return replace(self, **{name: getattr(self, name)[places] for name in (
+            "hl", "phi", "fom", "f_calc", "sigma_a", "filled", "extrinsic")})
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,8 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
     Reflections without an amplitude are filled in with DFc.  No amplitude holds Fc there, but its
     intensity is known on average, as that of the measured reflections of this resolution (Wilson).
     So Ec^2 of what is filled in has a mean that is 1 before it is looked at; DFc is put on the scale
-    on which the mean of the neighbours that are filled in, too, is what was expected.
+    on which the mean of the neighbours that are filled in, too, is what was expected.  Beyond the
+    resolution of the data sigma-A is a share of what it is at their limit.
     """
     r, measured = data.reflections, np.isfinite(data.f)
     held_back = np.zeros(len(r), bool) if held_back is None else held_back
@@ -169,7 +178,7 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
     sigma_a = _fit_sigma_a(shells, _log_likelihoods(even.take(used), _SIGMA_A))
     agreement = (_trust_in_agreement(even.take(held_back), sigma_a[held_back]) if found
                  else trust.agreement)
-    sigma_a = agreement * sigma_a
+    sigma_a = agreement * np.where(_beyond(r, measured), _BEYOND, 1) * sigma_a
     t = pair.concentration(sigma_a) * pair.direction
     by_map = np.stack([t.real, t.imag, np.zeros(len(r)), np.zeros(len(r))], axis=1)
     trust = Trust(agreement, _trust_in_phases(data.hl[used & ~r.centric], by_map[used & ~r.centric])
@@ -189,6 +198,12 @@ def combine(data: PhasedData, modified: np.ndarray, trust: Trust = Trust(),
                     extrinsic=np.where(used, extrinsic, anchored), trust=trust,
                     correlation=even.take(used).correlation,
                     free_correlation=even.take(held_back).correlation if found else None)
+
+
+def _beyond(reflections: Reflections, measured: np.ndarray) -> np.ndarray:
+    """Whether each reflection is beyond the resolution of those measured, (n,) bool."""
+    place = reflections.inverse_d_squared
+    return place > place[measured].max()
 
 
 def no_surer_than(weighted: Weighted, other: Weighted, data: PhasedData) -> Weighted:

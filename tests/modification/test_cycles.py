@@ -10,19 +10,20 @@ from crank2_unet.crystal.filters import soften
 from crank2_unet.crystal.grids import asymmetric_unit, density_map, empty_grid, like
 from crank2_unet.crystal.masks import model_mask
 from crank2_unet.crystal.model_factors import model_structure_factors
-from crank2_unet.crystal.phases import map_correlation, phase_difference, phi_fom_from_hl, to_complex
+from crank2_unet.crystal.phases import (
+    angle_degrees,
+    map_correlation,
+    phase_difference,
+    phi_fom_from_hl,
+    to_complex,
+)
 from crank2_unet.errors import InputError
 from crank2_unet.files.mtz_input import read_phased
-from crank2_unet.modification import cycles as modification
-from crank2_unet.modification import expectation
+from crank2_unet.modification import expectation, sequence
 from crank2_unet.modification.cycles import converged, modify_density
 from crank2_unet.modification.expectation import Knowledge, modify_map
-from crank2_unet.modification.region_weights import VarianceWeights, deviation_radius
+from crank2_unet.modification.region_weights import FixedWeights, VarianceWeights, deviation_radius
 from crank2_unet.modification.sharpening import Sharpening
-
-
-def constant(mask):
-    return lambda density, cycle: mask
 
 
 def quality(data, truth, phi, fom):
@@ -45,7 +46,7 @@ def test_true_mask_improves_phases_and_random_mask_does_not(case):
     noise.symmetrize_max()
     after = {}
     for name, weights in (("true", soften(mask, 0.7)), ("random", noise)):
-        out = modify_density(data, constant(weights), 3)
+        out = modify_density(data, FixedWeights(weights), 3)
         after[name] = quality(data, truth, out.phi, out.fom)
     assert after["true"] > before + 0.15
     assert after["random"] < before + 0.03
@@ -54,7 +55,7 @@ def test_true_mask_improves_phases_and_random_mask_does_not(case):
 def test_result_is_consistent_and_its_statistics_are_plain_numbers(case):
     data, truth, mask = case
     seen = []
-    out = modify_density(data, constant(mask), 2, seen.append)
+    out = modify_density(data, FixedWeights(mask), 2, seen.append)
     phi, fom = phi_fom_from_hl(out.hl, data.reflections.allowed_phase)
     assert np.array_equal(phi, out.phi) and np.array_equal(fom, out.fom)
     assert seen == out.cycles and [cycle.cycle for cycle in seen] == [1, 2]
@@ -64,14 +65,14 @@ def test_result_is_consistent_and_its_statistics_are_plain_numbers(case):
     assert 0.1 < seen[1].free_correlation < 1 and 0.1 < seen[1].work_correlation < 1
     assert 0 < seen[1].agreement_trust <= 1 and 0 < seen[1].phase_trust <= 1
     assert seen[1].ncs_correlation is None
-    alone = modify_density(data, constant(mask), 1, held_back=0).cycles[0]
+    alone = modify_density(data, FixedWeights(mask), 1, held_back=0).cycles[0]
     assert alone.work_correlation is None and alone.agreement_trust == 1
 
 
 def cycles_of(free, change=5.0):
     """Statistics of cycles with correlations of held-back amplitudes."""
     data, truth, mask = noisy(blob("P 1"))
-    one = modify_density(data, constant(mask), 1).cycles[0]
+    one = modify_density(data, FixedWeights(mask), 1).cycles[0]
     return [replace(one, free_correlation=value, phase_change=change) for value in free]
 
 
@@ -87,17 +88,36 @@ def test_cycles_end_when_held_back_amplitudes_agree_no_better_or_the_map_stands_
 
 def test_cycles_end_by_themselves_unless_their_number_is_given():
     data, truth, mask = noisy(blob("P 21 21 21"))
-    out = modify_density(data, constant(soften(mask, 0.7)))
+    out = modify_density(data, FixedWeights(soften(mask, 0.7)))
     assert converged(out.cycles) and not converged(out.cycles[:-1])
     count = len(out.cycles) + 2
-    assert len(modify_density(data, constant(soften(mask, 0.7)), count).cycles) == count
+    assert len(modify_density(data, FixedWeights(soften(mask, 0.7)), count).cycles) == count
+
+
+@pytest.mark.parametrize("symbol, fom, better", [("P 1", 0.4, True), ("C 1 2 1", 0.2, False)])
+def test_reflections_beyond_the_data_are_used_if_held_back_amplitudes_agree_better(symbol, fom, better):
+    data, truth, mask = noisy(blob(symbol), fom)
+    weights, seen = FixedWeights(soften(mask, 0.7)), []
+    out = modify_density(data, weights, progress=seen.append)
+    within = [cycle for cycle in seen if cycle.d_min == data.reflections.d_min]
+    assert len(seen) >= len(within) + 4 and seen[-1].d_min == pytest.approx(0.8 * within[0].d_min)
+    assert (seen[-1].free_correlation > within[-1].free_correlation) == better
+    assert out.cycles == (seen if better else within)
+    plain = modify_density(data, weights, len(within))
+    assert [replace(c, seconds=0) for c in plain.cycles] == [replace(c, seconds=0) for c in within]
+    error, plain_error = (phase_difference(each.phi, angle_degrees(truth)).mean() for each in (out, plain))
+    assert (error < plain_error - 2) if better else np.array_equal(out.phi, plain.phi)
+    # whatever was used, the result is for the reflections and the grid of the data
+    assert len(out.coefficients) == len(out.hl) == len(data.f)
+    assert out.weights.shape == data.map.density.shape
+    assert sum(shell["acentric"]["n"] + shell["centric"]["n"] for shell in out.shells) == len(data.f)
 
 
 def test_the_fall_off_of_the_data_changes_no_phase_and_stays_in_the_result(case):
     data, truth, mask = case
     u = np.diag([0.2, 0.2, 0.2])  # every lattice has this symmetry
     faded = Sharpening(data.reflections, -u).apply(data)
-    one, two = (modify_density(d, constant(soften(mask, 0.7)), 2) for d in (data, faded))
+    one, two = (modify_density(d, FixedWeights(soften(mask, 0.7)), 2) for d in (data, faded))
     assert phase_difference(one.phi, two.phi).max() < 0.1
     assert np.allclose(one.fom, two.fom, atol=1e-3)
     factor = Sharpening(data.reflections, u).fall_off
@@ -108,7 +128,7 @@ def test_the_fall_off_of_the_data_changes_no_phase_and_stays_in_the_result(case)
 
 def test_map_of_the_result_has_the_symmetry(case):
     data, truth, mask = case
-    out = modify_density(data, constant(mask), 1)
+    out = modify_density(data, FixedWeights(mask), 1)
     density = density_map(data.reflections, out.coefficients, data.reflections.d_min / 3)
     symmetric = density.clone()
     symmetric.symmetrize_avg()
@@ -119,13 +139,13 @@ def test_map_of_the_result_has_the_symmetry(case):
 def test_unmeasured_and_unphased_reflections_are_predicted():
     data, truth, mask = noisy(blob("P 21 21 21"), fom=0.7)
     chosen = np.random.default_rng(1).random(len(truth)) < 0.1
-    out = modify_density(without(data, chosen), constant(soften(mask, 0.7)), 5)
+    out = modify_density(without(data, chosen), FixedWeights(soften(mask, 0.7)), 5)
     multiplicity = data.reflections.multiplicity * chosen
     assert map_correlation(out.coefficients, truth, multiplicity) > 0.5
     unphased = np.where(chosen[:, None], 0, data.hl)
     phased = type(data)(data.reflections, data.f, data.sigf, unphased,
                         np.where(chosen, 0, data.coefficients))
-    out = modify_density(phased, constant(soften(mask, 0.7)), 5)
+    out = modify_density(phased, FixedWeights(soften(mask, 0.7)), 5)
     assert map_correlation(to_complex(out.fom, out.phi), truth, multiplicity) > 0.6
 
 
@@ -135,7 +155,7 @@ def test_unmeasured_and_unphased_reflections_are_predicted():
 def test_a_missing_cone_does_not_run_away(symbol, limit):
     data, truth, mask = noisy(blob(symbol), fom=0.6)
     lost = data.reflections.d > limit
-    out = modify_density(without(data, lost), constant(soften(mask, 1.5)), 20)
+    out = modify_density(without(data, lost), FixedWeights(soften(mask, 1.5)), 20)
     multiplicity = data.reflections.multiplicity
 
     def size(coefficients):
@@ -208,7 +228,7 @@ def test_figures_of_merit_of_a_wrong_mask_hardly_rise_without_cause():
     wrong = like(mask, np.roll(mask.array, mask.nu // 4, axis=0))
 
     def excess(**options):
-        out = modify_density(data, constant(soften(wrong, 0.7)), 10, **options)
+        out = modify_density(data, FixedWeights(soften(wrong, 0.7)), 10, **options)
         return out.fom.mean() - np.cos(np.deg2rad(out.phi - np.rad2deg(np.angle(truth)))).mean()
 
     assert excess() < 0.7 * excess(held_back=0)
@@ -221,11 +241,11 @@ def test_half_of_a_change_is_made_that_takes_back_the_one_before(strength, back,
     data = replace(data, hl=strength * data.hl)
 
     def maps():
-        runs = (modify_density(data, constant(soften(mask, 0.7)), cycles) for cycles in (1, 2))
+        runs = (modify_density(data, FixedWeights(soften(mask, 0.7)), cycles) for cycles in (1, 2))
         return [data.coefficients, *(run.next_coefficients for run in runs)]
 
     first, second, third = maps()
-    monkeypatch.setattr(modification, "_BACK", -1.1)  # whole changes only
+    monkeypatch.setattr(sequence, "_BACK", -1.1)  # whole changes only
     whole = maps()[2] - second
     correlation = map_correlation(second - first, whole, data.reflections.multiplicity)
     assert (correlation < -0.25) == back
@@ -236,15 +256,15 @@ def test_half_of_a_change_is_made_that_takes_back_the_one_before(strength, back,
 def test_weights_of_one_region_only_are_refused(value):
     data, truth, mask = noisy(blob("P 1"))
     with pytest.raises(InputError, match="both protein and solvent"):
-        modify_density(data, constant(like(mask, np.full(mask.shape, value))), 1)
+        modify_density(data, FixedWeights(like(mask, np.full(mask.shape, value))), 1)
 
 
 def test_missing_cycles_or_start_are_refused():
     data, truth, mask = noisy(blob("P 1"))
     with pytest.raises(InputError, match="cycles is 0"):
-        modify_density(data, constant(mask), 0)
+        modify_density(data, FixedWeights(mask), 0)
     with pytest.raises(InputError, match="starting map is empty"):
-        modify_density(without(data, np.ones(len(truth), bool)), constant(mask), 1)
+        modify_density(without(data, np.ones(len(truth), bool)), FixedWeights(mask), 1)
 
 
 # name, solvent content, map correlation after 5 cycles with the classical and with the true mask;
@@ -263,7 +283,7 @@ def test_real_sad_phases(shared_data, name, content, least_classical, least_true
     density = density_map(reflections, data.coefficients, reflections.d_min / 3)
     radius = deviation_radius(phi_fom_from_hl(data.hl, reflections.allowed_phase)[1].mean())
     for least, weights in ((least_classical, VarianceWeights(content, radius)),
-                           (least_true, constant(soften(model_mask(model, density), 1.0)))):
+                           (least_true, FixedWeights(soften(model_mask(model, density), 1.0)))):
         out = modify_density(data, weights, 5)
         f = np.nan_to_num(data.f)
         assert map_correlation(to_complex(f * out.fom, out.phi),

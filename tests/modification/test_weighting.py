@@ -136,6 +136,16 @@ def test_unmeasured_reflections_are_filled_on_the_scale_of_the_observed(missing,
     assert out.fom[missing].max() < 1e-9 and np.isfinite(out.filled).all()
 
 
+def test_reflections_beyond_the_data_are_filled_with_half_of_sigma_a():
+    reflections = crystal("P 1", 2.0)
+    truth, modified = correlated(reflections, 0.9)
+    beyond = reflections.d < 2.5
+    out = combine(observed(reflections, np.where(beyond, np.nan, truth)), modified)
+    within = out.sigma_a[~beyond & (reflections.d < 2.6)]
+    assert out.sigma_a[beyond] == pytest.approx(within.mean() / 2, rel=0.03)
+    assert np.all(out.extrinsic[beyond] != 0) and out.fom[beyond].max() < 1e-9
+
+
 def test_extrinsic_map_is_2mfo_dfc_without_experimental_phases():
     reflections = crystal("P 1", 2.0)
     truth, modified = correlated(reflections, 0.95)

@@ -138,10 +138,7 @@ def cut_resolution(data: PhasedData, d_min: float) -> PhasedData:
     if d_min < old.d_min:
         raise InputError(f"The data extend to {old.d_min:.2f} A only and cannot be cut at "
                          f"{d_min:g} A. Give a larger value.")
-    new = Reflections(old.cell, old.spacegroup, d_min)
-    place = old.find(new.hkl)
-    return PhasedData(new, *(values[place] for values in (data.f, data.sigf, data.hl,
-                                                          data.coefficients)))
+    return data.at_resolution(d_min)
 
 
 def _true_solvent(path: Path) -> float:
