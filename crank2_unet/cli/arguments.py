@@ -107,7 +107,8 @@ and a script that repeats its runs.""")
 def _add_modification(parser) -> None:
     """What is as good in either hand."""
     parser.add_argument("--cycles", type=int, metavar="N",
-                        help="default: until held-back amplitudes agree no better, at most 20; with "
+                        help="within the resolution of the data; default: until held-back amplitudes "
+                             "agree no better, then some with reflections beyond the data; with "
                              "Parrot 10")
     parser.add_argument("--free", metavar="COLUMN[=VALUE]",
                         help="keep the reflections out that this column of flags marks for a free R "

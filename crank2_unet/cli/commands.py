@@ -189,14 +189,16 @@ def _print_verdict(result: dict) -> None:
 
 
 def _print_modification(result: dict, options) -> None:
-    from ..report.words import about_given_phases, about_ncs
+    from ..report.words import about_beyond_data, about_given_phases, about_ncs
 
     print(f"Mask:             {options.mask}, in each of {len(result['cycles'])} cycles")
     print(f"Engine:           {_engine(result)}")
     if result["free"]:
         print(f"Kept out:         {result['free']['n']} reflections with {result['free']['label']} "
               f"{result['free']['value']}")
-    for name, said in (("Given phases:", about_given_phases(result)), ("NCS:", about_ncs(result))):
+    for name, said in (("Given phases:", about_given_phases(result)),
+                       ("Beyond the data:", about_beyond_data(result).replace("Å", "A")),
+                       ("NCS:", about_ncs(result))):
         if said:
             print(f"{name:17s} {said}")
     for ncs in result.get("ncs", []):

@@ -24,6 +24,7 @@ from .result import Clock, Warnings, announce_size, common, describe_mask, finis
 _OUTPUTS = {"mtz": "dm.mtz", "mask": "mask.ccp4"}
 _FLAT = {"flat": "flat.ccp4"}  # where the network says it
 _MADE = "unet", "variance"  # masks that are not of a file
+_USUAL = 20  # cycles, if their number is not given
 
 
 def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Content = Content(),
@@ -78,8 +79,9 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                                  mask_one_is is not None)
                 by = plan_by_mask(by_file)
                 entries = {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
-            announce_size(given.data.reflections, most + 1,
-                          net.device.threads if net else usable_cores())
+            announce_size(given.data.reflections, (cycles or _USUAL) + 1,
+                          net.device.threads if net else usable_cores(),
+                          program.finest(given.data.reflections.d_min, cycles))
         with clock.stage("network"):
             if net:
                 by = plan(given.data, net, mask, composition, content.solvent_content)

@@ -69,16 +69,17 @@ class Warnings(logging.Handler):
         logging.getLogger("crank2_unet").removeHandler(self)
 
 
-def announce_size(reflections: Reflections, rounds: int, threads: int) -> None:
+def announce_size(reflections: Reflections, rounds: int, threads: int, d_min: float) -> None:
     """Say, before a large map is made, what memory and time it will take.
 
     Parameters
     ----------
     rounds : how often the network sees a map.
     threads : CPU threads.
+    d_min : of the finest map, Angstrom.
     """
     volume = reflections.cell.volume
-    points = volume / standard_spacing(reflections.d_min) ** 3
+    points = volume / standard_spacing(d_min) ** 3
     if points > _LARGE:
         unit = volume / len(reflections.spacegroup.operations())
         _log.warning("The map is large, of %.0f million points: it will take roughly %.0f GB of memory "

@@ -50,7 +50,8 @@ def run_segment(mtzin: str, folder: str, columns: Columns = Columns(), content: 
                              "--colin-fo if there are any.", mtzin, given.labels["fc"])
             net = choice.load()
             composition = content.composition()
-            announce_size(given.data.reflections, 1, net.device.threads)
+            reflections = given.data.reflections
+            announce_size(reflections, 1, net.device.threads, reflections.d_min)
         with clock.stage("network"):
             found = segment(given.data, net, composition, content.solvent_content, progress)
             judgement = judge(found, given, net, composition)

@@ -80,6 +80,23 @@ class CycleStatistics:
 
 
 @dataclass(frozen=True)
+class BeyondData:
+    """What cycles with reflections beyond the data came to.
+
+    Parameters
+    ----------
+    d_min : of their maps, Angstrom.
+    used : whether the result is theirs.
+    free_correlation, free_correlation_before : of the held-back amplitudes, after them and before.
+    """
+
+    d_min: float
+    used: bool
+    free_correlation: float
+    free_correlation_before: float
+
+
+@dataclass(frozen=True)
 class ModificationResult:
     """Outcome of density modification; n reflections.
 
@@ -95,6 +112,7 @@ class ModificationResult:
     modified : (n,) complex, what :func:`~.expectation.modify_map` made of the map in the last
         cycle, on the scale of that map: for programs that combine phases themselves.
     shells : :func:`~.shell_statistics.shell_statistics` of the last cycle.
+    beyond_data : what was tried with reflections beyond the data; None: nothing.
     """
 
     coefficients: np.ndarray
@@ -107,6 +125,7 @@ class ModificationResult:
     next_coefficients: np.ndarray
     modified: np.ndarray
     shells: list[dict]
+    beyond_data: BeyondData | None
 
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int | None = None,
@@ -174,23 +193,28 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int 
     run = _Run.of(sharp, region_weights, averager, held_back, knowledge, progress)
     if cycles is not None:
         run.go_on(cycles, cycles)
-    else:
-        run.go_on(1, _MOST)
-        run = _with_more_reflections(run)
-    return run.result(sharp, sharpening)
+        return run.result(sharp, sharpening)
+    run.go_on(1, _MOST)
+    run, beyond = _with_more_reflections(run)
+    return run.result(sharp, sharpening, beyond)
 
 
-def _with_more_reflections(run: _Run) -> _Run:
+def finest(d_min: float) -> float:
+    """Resolution, Angstrom, of the finest map that is made of data to ``d_min``."""
+    return min(d_min, max(_FURTHER * d_min, _FINEST))
+
+
+def _with_more_reflections(run: _Run) -> tuple[_Run, BeyondData | None]:
     """What a run comes to with reflections beyond the data, if amplitudes that were held back agree
-    better then; else the run."""
-    limit, before = run.data.reflections.d_min, run.free_correlation
-    d_min = max(_FURTHER * limit, _FINEST)
-    if before is None or d_min >= limit:
-        return run
+    better then, else the run; and what was seen."""
+    d_min, before = finest(run.data.reflections.d_min), run.free_correlation
+    if before is None or d_min == run.data.reflections.d_min:
+        return run, None
     further = run.extended(d_min)
     further.go_on(_LEAST_FURTHER, _MOST_FURTHER)
     after = further.free_correlation
-    return further if after is not None and after > before else run
+    assert after is not None  # the same amplitudes are held back
+    return further if after > before else run, BeyondData(d_min, after > before, after, before)
 
 
 def converged(cycles: Sequence[CycleStatistics]) -> bool:
@@ -270,7 +294,8 @@ class _Run:
         if self._progress:
             self._progress(self._statistics[-1])
 
-    def result(self, given: PhasedData, sharpening: Sharpening) -> ModificationResult:
+    def result(self, given: PhasedData, sharpening: Sharpening,
+               beyond: BeyondData | None = None) -> ModificationResult:
         """What the last cycle gives for the reflections of the data given, sharpened."""
         place = self.data.reflections.find(given.reflections.hkl)
         weighted = self._weighted.take(place)
@@ -282,7 +307,7 @@ class _Run:
         return ModificationResult(
             filled, weighted.phi, weighted.fom, weighted.hl,
             resample(self._weights, given.map.density), self._statistics, weighted.trust, further,
-            modified, shells)
+            modified, shells, beyond)
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, main: MapSequence,

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl
-from .cycles import MOST_CYCLES, modify_density
+from .cycles import MOST_CYCLES, finest, modify_density
 from .ncs import NcsAverager
 from .ncs_map import MapAverager
 from .ncs_operator import Operator
@@ -57,6 +57,9 @@ class Engine(Protocol):
     name: str
     most_cycles: int
 
+    def finest(self, d_min: float, cycles: int | None) -> float:
+        """Resolution, Angstrom, of the finest map that it makes of data to ``d_min``."""
+
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,
                progress: Callable[[int], None] | None = None) -> Modified:
@@ -94,13 +97,17 @@ class EmbeddedEngine:
     ncs_from_map: bool = False
     name, most_cycles = "embedded", MOST_CYCLES
 
+    def finest(self, d_min: float, cycles: int | None) -> float:
+        return d_min if cycles else finest(d_min)
+
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,
                progress: Callable[[int], None] | None = None) -> Modified:
         averager = self._averager(data.map.density)
         found = modify_density(data, weights, cycles,
                                progress and (lambda statistics: progress(statistics.cycle)), averager)
-        how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells}
+        how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells,
+                     "beyond_data": found.beyond_data and asdict(found.beyond_data)}
         if averager and averager.looked:
             how["ncs"] = _ncs(averager, found.cycles[-1].ncs_correlation is not None)
         return Modified(found.coefficients, found.fom, found.hl, found.weights,

@@ -16,7 +16,7 @@ from .answers import tiles_of, verdict_of
 from .figures import Layer, Picture, section_picture, sections_of
 from .terms import TERMS
 from .volume import browser_data
-from .words import SCHEMA, about_given_phases, about_ncs, show, show_probability
+from .words import SCHEMA, about_beyond_data, about_given_phases, about_ncs, show, show_probability
 
 HEADINGS = {
     "segment": "Solvent mask",
@@ -128,6 +128,7 @@ class _Page:
             by_resolution=plots.resolution_plots(result.get("shells") or []),
             by_shell=plots.phasing_plots(phasing.get("bins") or []),
             given_phases=about_given_phases(result), ncs=about_ncs(result),
+            beyond_data=about_beyond_data(result),
             modified=_modified_hands(result), operators=_operators(result),
             answer_charts=self._answer_charts(), hands=self._hands(), terms=TERMS, used=self.used,
             mask_source=source and MASKS.get(source, f"read from {source}"),

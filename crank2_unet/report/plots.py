@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,16 @@ def cycle_plots(cycles: Sequence[Mapping]) -> Plots:
     columns = {key: [cycle.get(key) for cycle in cycles] for *_, keys in _BY_CYCLE for key in keys}
     axis = Axis.of_cycles(len(cycles))
     charts, sentences = _drawn(_BY_CYCLE, columns, numbers, axis, "in all cycles")
-    return Plots(charts, sentences, _table(cycles))
+    marks = _beyond_data(cycles)
+    return Plots([replace(chart, marks=marks) for chart in charts], sentences, _table(cycles))
+
+
+def _beyond_data(cycles: Sequence[Mapping]) -> list[tuple[float, str]]:
+    """Where cycles with reflections beyond the data begin."""
+    limits = [cycle.get("d_min") for cycle in cycles]
+    return [(number + 0.5, f"then filled in to {after:.2f} Å")
+            for number, (before, after) in enumerate(zip(limits, limits[1:]), 1)
+            if before and after and after < before]
 
 
 def resolution_plots(shells: Sequence[Mapping]) -> Plots:

@@ -28,6 +28,10 @@ TERMS: dict[str, tuple[str, str]] = {
     "trust": ("trust", (
         "Share of what is claimed that is believed: of the agreement between map and amplitudes, "
         "and of the given phases (a factor of their Hendrickson–Lattman coefficients).")),
+    "beyond": ("reflections beyond the data", (
+        "Atoms and flat solvent tell of reflections finer than those measured. Once nothing else "
+        "improves, they are filled in to 0.8 of the resolution for some cycles, and kept if held-back "
+        "amplitudes agree better. They help the phases of those measured; files hold none of them.")),
     "ncs": ("NCS correlation", (
         "Correlation of the density of a molecule with that of its copies in the asymmetric unit "
         "(non-crystallographic symmetry).")),

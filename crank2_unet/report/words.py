@@ -68,6 +68,17 @@ def about_given_phases(result: Mapping) -> str:
                        f"{phases['supported_fom']:.2f}") or ""
 
 
+def about_beyond_data(result: Mapping) -> str:
+    """Whether reflections beyond the data were of use, in words; empty if they were not tried."""
+    tried = result.get("beyond_data")
+    if not tried:
+        return ""
+    better, so = ("better", "used") if tried["used"] else ("no better", "not used")
+    return (f"filled in to {tried['d_min']:.2f} Å; held-back amplitudes agree {better} with them "
+            f"(correlation {tried['free_correlation']:.3f}, without {tried['free_correlation_before']:.3f})"
+            f": {so}")
+
+
 def likely_copies(solvent: Mapping) -> Mapping | None:
     """The most probable entry of ``matthews`` of the solvent content; None without a composition."""
     return max(solvent.get("matthews") or [], key=lambda option: option["joint"], default=None)

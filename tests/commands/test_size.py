@@ -13,5 +13,5 @@ from crank2_unet.jobs.result import announce_size
            "cores, 4 minutes."])])
 def test_size_is_announced(edge, said, caplog):
     cell = gemmi.UnitCell(edge, edge, edge, 90, 90, 90)
-    announce_size(Reflections(cell, gemmi.SpaceGroup("P 21 21 21"), 2.0), 10, 2)
+    announce_size(Reflections(cell, gemmi.SpaceGroup("P 21 21 21"), 2.0), 10, 2, 2.0)
     assert caplog.messages == said

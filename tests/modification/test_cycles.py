@@ -105,7 +105,8 @@ def test_reflections_beyond_the_data_are_used_if_held_back_amplitudes_agree_bett
     assert out.cycles == (seen if better else within)
     plain = modify_density(data, weights, len(within))
     assert [replace(c, seconds=0) for c in plain.cycles] == [replace(c, seconds=0) for c in within]
-    error, plain_error = (phase_difference(each.phi, angle_degrees(truth)).mean() for each in (out, plain))
+    error, plain_error = (phase_difference(each.phi, angle_degrees(truth)).mean()
+                          for each in (out, plain))
     assert (error < plain_error - 2) if better else np.array_equal(out.phi, plain.phi)
     # whatever was used, the result is for the reflections and the grid of the data
     assert len(out.coefficients) == len(out.hl) == len(data.f)
