@@ -74,9 +74,9 @@ def about_beyond_data(result: Mapping) -> str:
     if not tried:
         return ""
     better, so = ("better", "used") if tried["used"] else ("no better", "not used")
+    after, before = tried["free_correlation"], tried["free_correlation_before"]
     return (f"filled in to {tried['d_min']:.2f} Å; held-back amplitudes agree {better} with them "
-            f"(correlation {tried['free_correlation']:.3f}, without {tried['free_correlation_before']:.3f})"
-            f": {so}")
+            f"(correlation {after:.3f}, without {before:.3f}): {so}")
 
 
 def likely_copies(solvent: Mapping) -> Mapping | None:

@@ -60,6 +60,14 @@ def test_only_what_changes_is_plotted():
     assert trust.legend == [("curve-0", "agreement with amplitudes")] and not plots.charts[0].legend
 
 
+def test_charts_mark_where_reflections_beyond_the_data_begin():
+    cycles = full_result()["cycles"]
+    limits = zip(cycles, (2.4, 2.4, 1.92))
+    charts = cycle_plots([{**cycle, "d_min": limit} for cycle, limit in limits]).charts
+    assert charts and all(chart.marks == [(2.5, "then filled in to 1.92 Å")] for chart in charts)
+    assert not any(chart.marks for chart in cycle_plots(cycles).charts)
+
+
 def test_shares_go_from_0_to_1_and_further_down_only_where_values_are():
     plots = resolution_plots(full_result()["shells"])
     ranges = {chart.title: (chart.y.low, chart.y.high) for chart in plots.charts}

@@ -127,6 +127,16 @@ def test_ncs_and_trust_in_phases_are_told(page, written):
     assert "Non-crystallographic" not in written(result).words.split("Terms")[0]
 
 
+@pytest.mark.parametrize("used, said", [
+    (True, "They were filled in to 1.92 Å; held-back amplitudes agree better with them (correlation "
+           "0.668, without 0.634): used."),
+    (False, "agree no better with them (correlation 0.668, without 0.634): not used.")])
+def test_what_reflections_beyond_the_data_were_worth_is_told(written, used, said):
+    tried = {"d_min": 1.92, "used": used, "free_correlation": 0.668, "free_correlation_before": 0.634}
+    assert said in written({**full_result(), "beyond_data": tried}).words
+    assert "beyond the data" not in written({**full_result(), "beyond_data": None}).words
+
+
 @pytest.mark.parametrize("names, key", [
     (["Density", "P(solvent)"], "(strong); P(solvent) from 0 (faint)"),
     (["Before", "After", "P(flat)"], "(strong); P(flat) from 0 (faint)"),
