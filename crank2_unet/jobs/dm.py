@@ -81,7 +81,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                 entries = {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
             announce_size(given.data.reflections, (cycles or _USUAL) + 1,
                           net.device.threads if net else usable_cores(),
-                          program.finest(given.data.reflections.d_min, cycles))
+                          program.finest(given.data.reflections, cycles))
         with clock.stage("network"):
             if net:
                 by = plan(given.data, net, mask, composition, content.solvent_content)

@@ -17,6 +17,7 @@ import numpy as np
 from ..crystal.grids import resample
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phase_difference
+from ..crystal.reflections import Reflections
 from ..errors import InputError
 from .expectation import ALL_KNOWN, Knowledge
 from .region_weights import RegionWeights
@@ -33,9 +34,10 @@ _MOST = 40  # by convergence
 # first; and gain of their correlation in the last cycles for which more are worth their time
 _LEAST_CYCLES, _STILL = 10, 1.0  # degrees of phase change
 _LAST, _GAIN = 3, 0.005
-# Then the same with more reflections than there are data, to this share of their resolution, and to no
-# more than this, Angstrom: cycles, at least and at most
-_FURTHER, _FINEST = 0.8, 1.0
+# Then the same with more reflections than there are data, to this share of their resolution, to no more
+# than this, Angstrom, and where they are not too many to be worth memory and time
+_FURTHER, _FINEST, _MOST_REFLECTIONS = 0.8, 1.0, 2e6
+# cycles of it, at least and at most
 _LEAST_FURTHER, _MOST_FURTHER = 4, 20
 MOST_CYCLES = _MOST + _MOST_FURTHER  # if their number is not given
 
@@ -199,15 +201,19 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int 
     return run.result(sharp, sharpening, beyond)
 
 
-def finest(d_min: float) -> float:
-    """Resolution, Angstrom, of the finest map that is made of data to ``d_min``."""
-    return min(d_min, max(_FURTHER * d_min, _FINEST))
+def finest(reflections: Reflections) -> float:
+    """Resolution, Angstrom, of the finest map that is made of data, if the number of cycles is not
+    given."""
+    d_min = max(_FURTHER * reflections.d_min, _FINEST)
+    if len(reflections) * (reflections.d_min / d_min)**3 > _MOST_REFLECTIONS:
+        return reflections.d_min
+    return min(reflections.d_min, d_min)
 
 
 def _with_more_reflections(run: _Run) -> tuple[_Run, BeyondData | None]:
     """What a run comes to with reflections beyond the data, if amplitudes that were held back agree
     better then, else the run; and what was seen."""
-    d_min, before = finest(run.data.reflections.d_min), run.free_correlation
+    d_min, before = finest(run.data.reflections), run.free_correlation
     if before is None or d_min == run.data.reflections.d_min:
         return run, None
     further = run.extended(d_min)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..crystal.observations import PhasedData
 from ..crystal.phases import phi_fom_from_hl
+from ..crystal.reflections import Reflections
 from .cycles import MOST_CYCLES, finest, modify_density
 from .ncs import NcsAverager
 from .ncs_map import MapAverager
@@ -57,8 +58,8 @@ class Engine(Protocol):
     name: str
     most_cycles: int
 
-    def finest(self, d_min: float, cycles: int | None) -> float:
-        """Resolution, Angstrom, of the finest map that it makes of data to ``d_min``."""
+    def finest(self, reflections: Reflections, cycles: int | None) -> float:
+        """Resolution, Angstrom, of the finest map that it makes of data."""
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,
@@ -97,8 +98,8 @@ class EmbeddedEngine:
     ncs_from_map: bool = False
     name, most_cycles = "embedded", MOST_CYCLES
 
-    def finest(self, d_min: float, cycles: int | None) -> float:
-        return d_min if cycles else finest(d_min)
+    def finest(self, reflections: Reflections, cycles: int | None) -> float:
+        return reflections.d_min if cycles else finest(reflections)
 
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,

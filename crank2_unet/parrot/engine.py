@@ -84,8 +84,8 @@ class ParrotEngine:
 
     name, most_cycles = "parrot", 10  # always 10: Parrot does not tell when to stop
 
-    def finest(self, d_min: float, cycles: int | None) -> float:
-        return d_min
+    def finest(self, reflections: Reflections, cycles: int | None) -> float:
+        return reflections.d_min
 
     @classmethod
     def find(cls, explicit: str | None = None, options: str = "", server_options: tuple = (),

@@ -17,10 +17,12 @@ from crank2_unet.crystal.phases import (
     phi_fom_from_hl,
     to_complex,
 )
+from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
 from crank2_unet.files.mtz_input import read_phased
+from crank2_unet.modification import cycles as modification
 from crank2_unet.modification import expectation, sequence
-from crank2_unet.modification.cycles import converged, modify_density
+from crank2_unet.modification.cycles import converged, finest, modify_density
 from crank2_unet.modification.expectation import Knowledge, modify_map
 from crank2_unet.modification.region_weights import FixedWeights, VarianceWeights, deviation_radius
 from crank2_unet.modification.sharpening import Sharpening
@@ -112,6 +114,14 @@ def test_reflections_beyond_the_data_are_used_if_held_back_amplitudes_agree_bett
     assert len(out.coefficients) == len(out.hl) == len(data.f)
     assert out.weights.shape == data.map.density.shape
     assert sum(shell["acentric"]["n"] + shell["centric"]["n"] for shell in out.shells) == len(data.f)
+
+
+@pytest.mark.parametrize("d_min, most, to", [(2.5, 1e6, 2.0), (1.1, 1e6, 1.0), (0.9, 1e6, 0.9),
+                                             (2.5, 1000, 2.5)])
+def test_there_are_limits_to_what_is_filled_in_beyond_the_data(d_min, most, to, monkeypatch):
+    monkeypatch.setattr(modification, "_MOST_REFLECTIONS", most)
+    cell = gemmi.UnitCell(*CELLS["P 21 21 21"])
+    assert finest(Reflections(cell, gemmi.SpaceGroup("P 21 21 21"), d_min)) == pytest.approx(to)
 
 
 def test_the_fall_off_of_the_data_changes_no_phase_and_stays_in_the_result(case):
