@@ -29,7 +29,7 @@ from .weighting import Trust, Weighted, no_surer_than
 # of the amplitudes: enough of them to tell, and few enough that the control stays like the map that
 # knows all
 HELD_BACK = 0.08
-_MOST = 40  # by convergence
+_MOST = 40  # by convergence, within the resolution of the data, and as many beyond it
 # Fewer cycles by convergence only if the map stands still, since held-back amplitudes hardly agree at
 # first; and gain of their correlation in the last cycles for which more are worth their time
 _LEAST_CYCLES, _STILL = 10, 1.0  # degrees of phase change
@@ -37,9 +37,8 @@ _LAST, _GAIN = 3, 0.005
 # Then the same with more reflections than there are data, to this share of their resolution, to no more
 # than this, Angstrom, and where they are not too many to be worth memory and time
 _FURTHER, _FINEST, _MOST_REFLECTIONS = 0.8, 1.0, 2e6
-# cycles of it, at least and at most
-_LEAST_FURTHER, _MOST_FURTHER = 4, 20
-MOST_CYCLES = _MOST + _MOST_FURTHER  # if their number is not given
+_LEAST_FURTHER = 4  # cycles
+MOST_CYCLES = 2 * _MOST  # if their number is not given
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ def _with_more_reflections(run: _Run) -> tuple[_Run, BeyondData | None]:
     if before is None or d_min == run.data.reflections.d_min:
         return run, None
     further = run.extended(d_min)
-    further.go_on(_LEAST_FURTHER, _MOST_FURTHER)
+    further.go_on(_LEAST_FURTHER, _MOST)
     after = further.free_correlation
     assert after is not None  # the same amplitudes are held back
     return further if after > before else run, BeyondData(d_min, after > before, after, before)
