@@ -51,11 +51,13 @@ def correlation_level(grid: gemmi.FloatGrid, radius: float) -> float:
     """Local correlation that noise hardly reaches."""
     inverted = np.roll(grid.array[::-1, ::-1, ::-1], 1, axis=(0, 1, 2))
     sphere = sphere_transform(grid.shape, grid.unit_cell.parameters, radius)
+    unit = asymmetric_unit(grid)  # kept of each map: there may be many points in a cell
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return scipy.fft.irfftn(scipy.fft.rfftn(values) * sphere, s=grid.shape)
-    found = _local_correlation(grid.array, inverted, mean)
-    return _SIGMAS * float(found[asymmetric_unit(grid)].std())
+        terms = scipy.fft.rfftn(values)
+        terms *= sphere
+        return scipy.fft.irfftn(terms, s=grid.shape, overwrite_x=True)[unit]
+    return _SIGMAS * float(_local_correlation(grid.array, inverted, mean).std())
 
 
 def _local_correlation(a: np.ndarray, b: np.ndarray, mean) -> np.ndarray:
@@ -106,12 +108,13 @@ def _on_grid(density: gemmi.FloatGrid, weight: np.ndarray, start: np.ndarray, sp
     to_lattice = steps / spacing
     values = affine_transform(weight, to_lattice, to_lattice @ first - start / spacing, order=1,
                               output_shape=tuple((last - first + 1).astype(int)))
-    chosen = np.argwhere(values > 0)
-    if not len(chosen):
+    # short integers: there may be millions of points
+    index = np.argwhere(values > 0).astype(np.int32)
+    if not len(index):
         return None
-    index = chosen + first.astype(int)
-    return NcsMask(index @ steps.T, orbits(density)[tuple((index % density.shape).T)],
-                 values[tuple(chosen.T)], volume)
+    index += first.astype(np.int32)
+    orbit = orbits(density)[tuple((index % np.array(density.shape, np.int32)).T)]
+    return NcsMask(index @ steps.T, orbit, values[values > 0], volume)
 
 
 def _sample(grid: gemmi.FloatGrid, start: np.ndarray, axes: np.ndarray, spacing: float, count: int,
