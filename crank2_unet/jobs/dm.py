@@ -79,7 +79,7 @@ def run_dm(mtzin: str, folder: str, columns: Columns = Columns(), content: Conte
                                  mask_one_is is not None)
                 by = plan_by_mask(by_file)
                 entries = {"solvent_content": {"value": by.solvent_content, "rule": "file"}}
-            announce_size(given.data.reflections, (cycles or _USUAL) + 1,
+            announce_size(given.data.reflections, (cycles or min(most, _USUAL)) + 1,
                           net.device.threads if net else usable_cores(),
                           program.finest(given.data.reflections, cycles))
         with clock.stage("network"):

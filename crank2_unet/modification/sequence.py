@@ -24,6 +24,7 @@ Averager = Callable[[gemmi.FloatGrid, int, float], Optional[NcsSums]]
 # Others have hardly any correlation, however far the phases are from their end.
 _BACK = -0.25
 
+
 @dataclass(frozen=True)
 class Made:
     """What modification makes of a map.
