@@ -6,6 +6,7 @@ against the experiment, combination with the experimental phases, coefficients o
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from ..crystal.phases import phase_difference
 from ..crystal.reflections import Reflections
 from ..errors import InputError
 from .expectation import ALL_KNOWN, Knowledge
+from .ncs import NcsAverager
 from .region_weights import RegionWeights
-from .sequence import Averager, MapSequence
+from .sequence import MapSequence
 from .sharpening import Sharpening
 from .shell_statistics import shell_statistics
 from .weighting import Trust, Weighted, no_surer_than
@@ -114,6 +116,7 @@ class ModificationResult:
         cycle, on the scale of that map: for programs that combine phases themselves.
     shells : :func:`~.shell_statistics.shell_statistics` of the last cycle.
     beyond_data : what was tried with reflections beyond the data; None: nothing.
+    averager : as the last cycle left it.
     """
 
     coefficients: np.ndarray
@@ -127,11 +130,12 @@ class ModificationResult:
     modified: np.ndarray
     shells: list[dict]
     beyond_data: BeyondData | None
+    averager: NcsAverager | None
 
 
 def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int | None = None,
                    progress: Callable[[CycleStatistics], None] | None = None,
-                   averager: Averager | None = None, held_back: float = HELD_BACK,
+                   averager: NcsAverager | None = None, held_back: float = HELD_BACK,
                    knowledge: Knowledge = ALL_KNOWN) -> ModificationResult:
     """Improve phases by what is known of solvent and protein density.
 
@@ -175,8 +179,9 @@ def modify_density(data: PhasedData, region_weights: RegionWeights, cycles: int 
     cycles : number of cycles, at least 1, within the resolution of the data; None: as many as
         :func:`converged` takes, and those beyond that resolution, at most :data:`MOST_CYCLES`.
     progress : called with the statistics of each cycle.
-    averager : sums over copies of the molecule, for instance
-        :class:`~crank2_unet.modification.ncs.NcsAverager`; called with the current map and the cycle.
+    averager : sums over copies of the molecule, called with the current map and the cycle.
+        Cycles beyond the data are made with a copy of it, whichever of the two is then that of the
+        result.
     held_back : share of the amplitudes that the control does not know; 0: all agreement is
         trusted, and all experimental phases.
     knowledge : of density, which is used; see :func:`~.expectation.modify_map`.
@@ -241,35 +246,37 @@ class _Run:
     data : sharpened.
     main, control : the map, and that without the amplitudes of ``unknown``, (n,) bool; None: there is
         no control.
+    averager : of both.
     region_weights, progress : see :func:`modify_density`.
     statistics : of the cycles so far.
     """
 
     def __init__(self, data: PhasedData, main: MapSequence, control: MapSequence | None,
-                 unknown: np.ndarray, region_weights: RegionWeights,
+                 unknown: np.ndarray, averager: NcsAverager | None, region_weights: RegionWeights,
                  progress: Callable[[CycleStatistics], None] | None,
                  statistics: Sequence[CycleStatistics] = ()):
         self.data, self._main, self._control, self._unknown = data, main, control, unknown
-        self._region_weights, self._progress = region_weights, progress
+        self._averager, self._region_weights, self._progress = averager, region_weights, progress
         self._statistics = list(statistics)
 
     @classmethod
-    def of(cls, data: PhasedData, region_weights: RegionWeights, averager: Averager | None,
+    def of(cls, data: PhasedData, region_weights: RegionWeights, averager: NcsAverager | None,
            held_back: float, knowledge: Knowledge,
            progress: Callable[[CycleStatistics], None] | None) -> _Run:
         """Before the first cycle; see :func:`modify_density`."""
         unknown = np.isfinite(data.f) & (np.random.default_rng(0).random(len(data.f)) < held_back)
         control = MapSequence(data, averager, knowledge, unknown) if held_back else None
-        return cls(data, MapSequence(data, averager, knowledge), control, unknown, region_weights,
-                   progress)
+        return cls(data, MapSequence(data, averager, knowledge), control, unknown, averager,
+                   region_weights, progress)
 
     def extended(self, d_min: float) -> _Run:
         """The same run, from which another goes on with all reflections to a finer resolution."""
         data, old = self.data.at_resolution(d_min), self.data.reflections
         unknown = data.reflections.spread(old.hkl, self._unknown, fill=False)
-        return _Run(data, self._main.extended(data, None),
-                    self._control and self._control.extended(data, unknown), unknown,
-                    self._region_weights, self._progress, self._statistics)
+        averager = copy.copy(self._averager)  # each refines its operators in its own maps
+        return _Run(data, self._main.extended(data, averager, None),
+                    self._control and self._control.extended(data, averager, unknown), unknown,
+                    averager, self._region_weights, self._progress, self._statistics)
 
     @property
     def free_correlation(self) -> float | None:
@@ -312,7 +319,7 @@ class _Run:
         return ModificationResult(
             filled, weighted.phi, weighted.fom, weighted.hl,
             resample(self._weights, given.map.density), self._statistics, weighted.trust, further,
-            modified, shells, beyond)
+            modified, shells, beyond, self._averager)
 
 
 def _statistics(data: PhasedData, previous_phi: np.ndarray, weights: gemmi.FloatGrid, main: MapSequence,

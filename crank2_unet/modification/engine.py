@@ -104,13 +104,13 @@ class EmbeddedEngine:
     def modify(self, data: PhasedData, weights: RegionWeights, solvent_content: float,
                cycles: int | None, folder: Path,
                progress: Callable[[int], None] | None = None) -> Modified:
-        averager = self._averager(data.map.density)
         found = modify_density(data, weights, cycles,
-                               progress and (lambda statistics: progress(statistics.cycle)), averager)
+                               progress and (lambda statistics: progress(statistics.cycle)),
+                               self._averager(data.map.density))
         how: dict = {"phases": _judgement_of_phases(data, found.trust.phases), "shells": found.shells,
                      "beyond_data": found.beyond_data and asdict(found.beyond_data)}
-        if averager and averager.looked:
-            how["ncs"] = _ncs(averager, found.cycles[-1].ncs_correlation is not None)
+        if found.averager and found.averager.looked:
+            how["ncs"] = _ncs(found.averager, found.cycles[-1].ncs_correlation is not None)
         return Modified(found.coefficients, found.fom, found.hl, found.weights,
                         [asdict(cycle) for cycle in found.cycles], how)
 

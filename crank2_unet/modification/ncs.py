@@ -105,7 +105,7 @@ class NcsAverager:
         hold nowhere are left out."""
         clipped = _clipped(density)
         level_peaks = PeriodicMap(clipped)
-        self.statistics = []
+        self.operators, self.statistics = list(self.operators), []  # own ones, also of a copy
         for number, operator in enumerate(self.operators):
             mask = ncs_mask(clipped, operator, self._radius, self.level)
             if mask is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Optional
 
 import gemmi
 import numpy as np
@@ -15,10 +14,8 @@ from ..crystal.maps import CrystalMap
 from ..crystal.observations import PhasedData
 from ..crystal.phases import angle_degrees, map_correlation
 from .expectation import Knowledge, ModifiedMap, modify_map, reliability
-from .ncs import NcsSums
+from .ncs import NcsAverager, NcsSums
 from .weighting import Trust, Weighted, combine
-
-Averager = Callable[[gemmi.FloatGrid, int, float], Optional[NcsSums]]
 
 # Correlation of the changes of the map in two cycles, below which the second takes back the first.
 # Others have hardly any correlation, however far the phases are from their end.
@@ -56,7 +53,7 @@ class MapSequence:
     held_back : (n,) bool, measured reflections that the map does not know; default: none.
     """
 
-    def __init__(self, data: PhasedData, averager: Averager | None, knowledge: Knowledge,
+    def __init__(self, data: PhasedData, averager: NcsAverager | None, knowledge: Knowledge,
                  held_back: np.ndarray | None = None):
         self._data, self._averager, self._held_back = data, averager, held_back
         self._knowledge = knowledge
@@ -66,10 +63,11 @@ class MapSequence:
         self.map, self.phi = CrystalMap(data.reflections, start), angle_degrees(start)
         self._step = np.zeros_like(start)
 
-    def extended(self, data: PhasedData, held_back: np.ndarray | None) -> MapSequence:
+    def extended(self, data: PhasedData, averager: NcsAverager | None, held_back: np.ndarray | None,
+                 ) -> MapSequence:
         """The same map, which goes on in the longer list of reflections of ``data``."""
         spread = partial(data.reflections.spread, self._data.reflections.hkl, fill=0)
-        longer = MapSequence(data, self._averager, self._knowledge, held_back)
+        longer = MapSequence(data, averager, self._knowledge, held_back)
         longer.map = CrystalMap(data.reflections, spread(self.map.coefficients))
         longer.phi, longer._step = spread(self.phi), spread(self._step)
         return longer

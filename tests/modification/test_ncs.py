@@ -15,7 +15,7 @@ from crank2_unet.crystal.phases import map_correlation, phi_fom_from_hl, to_comp
 from crank2_unet.errors import InputError
 from crank2_unet.jobs.choices import EngineChoice, NetworkChoice
 from crank2_unet.jobs.phase import sites_that_phased
-from crank2_unet.modification import ncs, ncs_map
+from crank2_unet.modification import cycles, ncs, ncs_map
 from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.expectation import Knowledge, modify_map
@@ -246,6 +246,23 @@ def test_level_is_that_of_noise(crystal):
     _, _, data, _, _ = crystal
     small, large = (correlation_level(start(data), radius) for radius in (4.0, 7.0))
     assert 0 < large < small
+
+
+def test_cycles_beyond_the_data_refine_operators_of_their_own(crystal, monkeypatch):
+    _, operator, data, _, mask = crystal
+    monkeypatch.setattr(cycles, "_MOST", 4)
+    weights = fixed_weights(soften(mask, 0.7))
+
+    def run(count):
+        averager = NcsAverager([operator], start(data), RADIUS)
+        out = modify_density(data, weights, count, averager=averager)
+        return out, averager, [str(one) for one in averager.operators], averager.statistics
+    further, averager, *state = run(None)
+    within, its_averager, *its_state = run(4)
+    assert within.averager is its_averager and state == its_state
+    assert further.beyond_data.used and further.averager is not averager
+    assert [str(one) for one in further.averager.operators] != state[0]
+    assert further.averager.statistics[0].correlation == further.cycles[-1].ncs_correlation
 
 
 @pytest.mark.slow
