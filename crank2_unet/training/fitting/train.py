@@ -25,6 +25,7 @@ from tqdm import tqdm
 from ...errors import InputError
 from ...files.output import staged_file
 from ...network.model_card import ModelCard
+from ..preparation.prepared import makers
 from ..preparation.sampling import Batch, Windows, read_ahead
 from ..preparation.windows import WindowSettings, cut_windows
 from .log import plot, write_rows
@@ -40,6 +41,12 @@ _BATCH = 16  # windows predicted at once
 def windows_of(config: TrainConfig) -> tuple[Windows, Windows]:
     """Windows to learn from and to validate on, the latter each of another map; cut if need be."""
     settings = WindowSettings(config.input, config.window, config.windows_per_map)
+    ours, theirs = (", ".join(sorted(makers(folder)))
+                    for folder in (config.training, config.validation))
+    if ours != theirs:
+        _log.warning("The maps to learn from were prepared by %s, those to validate on by %s. Their "
+                     "errors may be unlike, and the validation misjudges the network then: prepare "
+                     "both with the same code.", ours, theirs)
     return (Windows(cut_windows(config.training, "train", settings, config.workers), config.seed),
             # the same ones for every seed of the training, so that runs can be compared
             Windows(cut_windows(config.validation, "validation", settings, config.workers), 0,

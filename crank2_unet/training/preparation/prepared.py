@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gemmi
 import numpy as np
 
+from ... import __version__
 from ...crystal.grids import like
 from ...crystal.maps import CrystalMap
 from ...crystal.masks import flat_mask
@@ -21,6 +23,8 @@ from ...crystal.phases import map_correlation, mean_phase_error, to_complex
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...modification.sharpening import Sharpening
+
+_MAKERS = "crystal", "simulation", "sad", "modification"  # folders of the code that makes maps
 
 
 @dataclass(frozen=True)
@@ -157,10 +161,10 @@ def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
 
     Returns
     -------
-    code, split, variant, cell (6), spacegroup, d_min; f, sigf (n,) and hl (n, 4); coefficients
-    (m, n) of m maps with map_cycle, phase_error (degrees), map_cc and fom (m,) each; truth (packed
-    bits of the solvent mask) and truth_shape; phi_true (n,), degrees, and f_true (n,), of all
-    reflections; solvent_mask, solvent_matthews;
+    made_by (:func:`made_by`), code, split, variant, cell (6), spacegroup, d_min; f, sigf (n,) and
+    hl (n, 4); coefficients (m, n) of m maps with map_cycle, phase_error (degrees), map_cc and fom
+    (m,) each; truth (packed bits of the solvent mask) and truth_shape; phi_true (n,), degrees, and
+    f_true (n,), of all reflections; solvent_mask, solvent_matthews;
     n_residues; settings (as JSON).  With ``other`` also other_spacegroup,
     other_coefficients (n,) and other_map_cc of the map of the other hand, which is compared with
     the enantiomorph of the structure.
@@ -171,8 +175,8 @@ def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
         "other_spacegroup": other.reflections.spacegroup.xhm(),
         "other_coefficients": other.coefficients.astype(np.complex64), "other_map_cc": other.map_cc}
     return {
-        "code": code, "split": split, "variant": variant, "n_residues": n_residues,
-        "solvent_matthews": solvent, "settings": json.dumps(asdict(settings)),
+        "made_by": made_by(), "code": code, "split": split, "variant": variant,
+        "n_residues": n_residues, "solvent_matthews": solvent, "settings": json.dumps(asdict(settings)),
         "cell": np.array(r.cell.parameters), "d_min": r.d_min,
         "spacegroup": r.spacegroup.xhm(),
         **{name: getattr(data, name).astype(np.float32) for name in ("f", "sigf", "hl")},
@@ -186,6 +190,29 @@ def encode(code: str, split: str, variant: int, n_residues: int, solvent: float,
         "fom": np.array([m.fom[measured].mean() for m in maps]),
         "map_cc": np.array([map_correlation(m.coefficients, f_true, r.multiplicity) for m in maps]),
         **hand}
+
+
+@lru_cache(maxsize=1)
+def made_by() -> str:
+    """Version of the program, and a digest of the code that decides what maps are like.
+
+    Networks learn the errors of maps.  One that had learnt those of better phases at low resolution
+    seemed worse than its predecessor on maps that had been prepared before, and was better on others.
+    """
+    digest = 0
+    for name in _MAKERS:
+        for path in sorted((Path(__file__).parents[2] / name).glob("*.py")):
+            digest = zlib.crc32(path.read_bytes(), digest)
+    return f"{__version__}+{digest:08x}"
+
+
+def makers(folder: str | Path) -> set[str]:
+    """What the prepared files of a folder were made by; those of before this was noted: "unknown"."""
+    found = set()
+    for path in prepared_files(folder):
+        with np.load(path) as file:
+            found.add(str(file["made_by"]) if "made_by" in file else "unknown")
+    return found
 
 
 def write_prepared(path: str | Path, arrays: dict) -> None:
