@@ -60,6 +60,8 @@ interrupted run is continued by repeating the command.""")
                            help="experiments for each structure; default: 1")
     simulated.add_argument("--first-variant", type=int, metavar="N",
                            help="number of the first of these, to add to a folder; default: 0")
+    simulated.add_argument("--overconfident", type=int, metavar="N",
+                           help="maps by phases that claim too much for each experiment; default: 1")
     simulated.add_argument("--masks-of", metavar="CARD.json", help="model whose masks make the maps "
                            "after density modification; default: classical and damaged true masks")
     simulated.add_argument("--both-hands", action="store_true", default=None,
@@ -206,7 +208,8 @@ def _pass_on(options) -> None:
     importlib.import_module(f"{__package__}.{options.module}").main(options.rest)
 
 
-_SIMULATED = ("split", "variants", "first_variant", "masks_of", "both_hands", "largest_volume")
+_SIMULATED = ("split", "variants", "first_variant", "overconfident", "masks_of", "both_hands",
+              "largest_volume")
 _DEPOSITED = ("d_min_from", "clusters", "keep_out", "substructure", "phasing")
 
 

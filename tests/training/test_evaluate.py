@@ -32,7 +32,7 @@ def record(name="x_0", unet=0.8, variance=0.7, phase_error=55.0, **changes):
     def scores(mcc):
         return dict.fromkeys(("accuracy", "majority", "precision", "recall", "specificity", "f1",
                               "mcc"), mcc)
-    return {"name": name, "cycle": 0, "phase_error": phase_error, "d_min": 2.2, "solvent": 0.5,
+    return {"name": name, "kind": "as phased", "phase_error": phase_error, "d_min": 2.2, "solvent": 0.5,
             "masks": {"unet": scores(unet), "unet P > 0.5": scores(unet - 0.1),
                       "majority": {**scores(0.5), "precision": float("nan")},
                       "variance 3": scores(variance - 0.3), "variance 4": scores(variance)},
@@ -58,7 +58,7 @@ def test_map_is_scored_against_the_truth(folder):
     assert clean["masks"]["majority"]["accuracy"] == pytest.approx(SOLVENT, abs=0.01)
     assert clean["masks"]["unet"]["precision"] == pytest.approx(clean["masks"]["unet"]["recall"],
                                                                 abs=1e-3)  # as many as true ones
-    assert (noisy["cycle"], clean["cycle"]) == (0, 1) and clean["phase_error"] == 49.5
+    assert (noisy["kind"], clean["kind"]) == ("as phased", "later") and clean["phase_error"] == 49.5
 
 
 def test_evaluation_reports_all_maps_and_fills_the_card(folder, tmp_path):
@@ -107,7 +107,7 @@ def test_chains_decide_what_one_copy_is(folder, tmp_path):
 
 
 def test_summary_by_hand():
-    records = [record("a_0", 0.9, 0.7, 45.0), record("a_0", 0.6, 0.7, 65.0, cycle=3),
+    records = [record("a_0", 0.9, 0.7, 45.0), record("a_0", 0.6, 0.7, 65.0, kind="later"),
                record("b_0", 0.8, 0.6, 65.0,
                       copies={"true": 1, "possible": 1, "estimate": 1, "matthews": 1})]
     report = summarise(records)
@@ -122,7 +122,7 @@ def test_summary_by_hand():
     assert rows[1]["withheld"]["> 4"] == pytest.approx({"variance": 0.325, "unet": 0.35, "model": 0.6})
     assert report["withheld"]["3 - 4"]["unet"] == pytest.approx(2.3 / 12)
     assert np.isnan(report["withheld"]["< 3"]["unet"])
-    assert [row["bin"] for row in report["bins"]["cycle"]] == ["< 1", ">= 1"]
+    assert [row["bin"] for row in report["bins"]["kind"]] == ["as phased", "later"]
     assert report["solvent_content"]["estimate"] == pytest.approx(
         {"median_error": 0.05, "rms_error": 0.05, "within_0.1": 1.0})
     assert report["copies"] == {"n": 2, "estimate": 1.0, "matthews": 0.0}

@@ -1,6 +1,7 @@
 """Prepared training files: complete, reproducible, resumable, never of excluded structures."""
 
 import json
+import zlib
 from dataclasses import replace
 
 import gemmi
@@ -15,6 +16,9 @@ from crank2_unet.crystal.masks import cut_at_fraction, model_mask
 from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
 from crank2_unet.sad.phasing import other_hand
+from crank2_unet.simulation.experiment import simulate_sad
+from crank2_unet.simulation.random_settings import random_settings
+from crank2_unet.training.preparation import overconfidence
 from crank2_unet.training.preparation.prepare import enantiomorphic_factors, prepare, prepare_structure
 from crank2_unet.training.preparation.prepared import PreparedStructure
 
@@ -22,7 +26,7 @@ from crank2_unet.training.preparation.prepared import PreparedStructure
 def test_arrays_describe_the_crystal(collection):
     path = collection / "aaaa.cif.gz"
     arrays = prepare_structure(row_of(collection, "aaaa"), path, variant=0, seed=1,
-                               later_cycles=2)
+                               later_cycles=2, overconfident=0)
     with open(collection / "one.npz", "wb") as file:
         np.savez(file, **arrays)
     read = PreparedStructure.read(collection / "one.npz")
@@ -44,12 +48,38 @@ def test_arrays_describe_the_crystal(collection):
 
 def test_later_maps_are_of_different_cycles_and_hold_nothing_filled_in(collection):
     row, path = row_of(collection, "aaaa"), collection / "aaaa.cif.gz"
-    arrays = prepare_structure(row, path, 0, 1, later_cycles=6)
+    arrays = prepare_structure(row, path, 0, 1, later_cycles=6, overconfident=0)
     assert sorted(arrays["map_cycle"]) == [0, 1, 2, 3, 4, 5, 6]
     unmeasured = np.isnan(arrays["f"])
     assert unmeasured.any() and not arrays["coefficients"][:, unmeasured].any()
     with pytest.raises(InputError, match="7 maps of later cycles"):
         prepare(collection / "index.csv", collection, collection / "out", later_cycles=7)
+
+
+def test_overconfident_maps_claim_more_and_are_drawn_to_the_sites(collection, monkeypatch):
+    row, path = row_of(collection, "aaaa"), collection / "aaaa.cif.gz"
+    monkeypatch.setattr(overconfidence, "_DRAWN", 3.0)
+    arrays = prepare_structure(row, path, 0, 1, 1, overconfident=2)
+    plain = prepare_structure(row, path, 0, 1, 1, overconfident=0)
+    kept = slice(len(plain["map_cycle"]))
+    for name in ("coefficients", "fom", "phase_error", "map_cycle"):  # nothing else changes
+        np.testing.assert_array_equal(arrays[name][kept], plain[name])
+    with open(collection / "one.npz", "wb") as file:
+        np.savez(file, **arrays)
+    read = PreparedStructure.read(collection / "one.npz")
+    assert [read.kind(i) for i in range(4)] == ["as phased", "later", *["overconfident"] * 2]
+    assert arrays["fom"][2] != arrays["fom"][3] and (arrays["fom"][2:] > arrays["fom"][0]).all()
+    rng = np.random.default_rng((1, zlib.crc32(b"aaaa"), 0))
+    structure = gemmi.read_structure(str(path))
+    structure.resolution = float(row["resolution"])
+    sites = simulate_sad(structure, random_settings(structure, rng), rng).sites
+    low = read.data.reflections.d > 6
+    heavy = overconfidence._factors(sites, read.data.reflections)[low]
+
+    def drawn(number):
+        its = read.coefficients[number][low]
+        return np.vdot(heavy, its).real / np.linalg.norm(heavy) / np.linalg.norm(its)
+    assert min(drawn(2), drawn(3)) > drawn(0)
 
 
 def test_content_depends_on_seed_code_and_variant_only(collection):

@@ -17,7 +17,7 @@ from ...network.session import SolventNet
 from ...solvent.content import cutoff_for, estimate_solvent
 from ...solvent.matthews import Composition, matthews_options
 from ..parallel import run_all
-from ..preparation.prepared import PreparedStructure, prepared_files
+from ..preparation.prepared import MAP_KINDS, PreparedStructure, prepared_files
 from .metrics import SCORES, Confusion, format_table
 from .predictions import predict
 from .withheld import KINDS, SHARE, SHELLS, withheld_correlations, withheld_means
@@ -26,10 +26,10 @@ RADII = (3.0, 4.0, 5.0, 6.0, 8.0)  # Angstrom, of the local deviation
 WORST = 5  # structures named in the report
 _CLOSE = 0.1  # a solvent content this far off does not spoil density modification
 # upper limits of the bins in which maps are compared
-_BINS = {"phase_error": (50, 60, 70, 80), "d_min": (2.0, 2.5, 3.0), "cycle": (1,),
+_BINS = {"phase_error": (50, 60, 70, 80), "d_min": (2.0, 2.5, 3.0),
          "solvent": (0.4, 0.5, 0.6, 0.7)}
-_TITLES = {"phase_error": "Mean phase error (degrees)", "d_min": "Resolution (Angstrom)",
-           "cycle": "Cycle of density modification", "solvent": "Solvent content"}
+_TITLES = {"kind": "Map", "phase_error": "Mean phase error (degrees)", "d_min": "Resolution (Angstrom)",
+           "solvent": "Solvent content"}
 _WITHHELD = (f"Withheld reflections: {SHARE:.0%} are left out of the map, which is modified once with "
              "each mask;\ncomplex correlation with the true ones by resolution (Angstrom)")
 
@@ -94,7 +94,7 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
 
     Returns
     -------
-    cycle, phase_error, d_min, solvent (of the true mask), masks (method -> scores, see
+    kind, phase_error, d_min, solvent (of the true mask), masks (method -> scores, see
     :class:`~.metrics.Confusion`; "variance R" for each radius), flat (the same
     against where the true density is flat, "unet" by what density modification uses),
     solvent_content: true (of the modelled mass), estimate (of the program), matthews (its most probable
@@ -115,7 +115,7 @@ def evaluate_map(structure: PreparedStructure, number: int, net: SolventNet,
     options = matthews_options(copy, reflections.cell, reflections.spacegroup, reflections.d_min)
     estimate = estimate_solvent(logits, net.card.cutoffs, options)
     by_matthews = max(options, key=lambda option: option.probability)
-    return {"cycle": int(structure.cycle[number]), "d_min": reflections.d_min,
+    return {"kind": structure.kind(number), "d_min": reflections.d_min,
             "phase_error": float(structure.phase_error[number]), "solvent": float(fraction),
             **{name: {method: Confusion.of_masks(mask, truth, weights).scores()
                       for method, mask in given.items()}
@@ -154,7 +154,7 @@ def summarise(records: list[dict]) -> dict:
         "flat": {m: {score: _mean(records, m, score, "flat") for score in SCORES}
                  for m in ("unet", best_flat)},
         "withheld": withheld_means(records),
-        "bins": {key: _by_bin(records, key, best) for key in _BINS},
+        "bins": {key: _by_bin(records, key, best) for key in _TITLES},
         "solvent_content": {kind: _solvent_errors(records, kind)
                             for kind in ("estimate", "matthews", "unet")},
         "copies": _copies_found([r["copies"] for r in records if r["copies"]["possible"] > 1]),
@@ -171,11 +171,17 @@ def _mean(records: list[dict], method: str, score: str, masks: str = "masks") ->
 def _by_bin(records: list[dict], key: str, best: str) -> list[dict]:
     """Accuracy and MCC of the masks, and correlations of withheld reflections, in bins of a property of
     the map; empty bins are left out."""
-    place = np.searchsorted(_BINS[key], [record[key] for record in records], side="right")
+    values = [record[key] for record in records]
+    if key == "kind":
+        names, place = list(MAP_KINDS), np.array([MAP_KINDS.index(value) for value in values])
+    else:
+        limits = _BINS[key]
+        names = [bin_name(limits, i) for i in range(len(limits) + 1)]
+        place = np.searchsorted(limits, values, side="right")
     rows = []
     for i in np.unique(place):
         inside = [record for record, p in zip(records, place) if p == i]
-        rows.append({"bin": bin_name(_BINS[key], i), "n": len(inside),
+        rows.append({"bin": names[i], "n": len(inside),
                      "majority": _mean(inside, "majority", "accuracy"),
                      **{f"{name}_{score}": _mean(inside, method, score)
                         for score in ("accuracy", "mcc")

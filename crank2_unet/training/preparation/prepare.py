@@ -29,6 +29,7 @@ from ...sad.phasing import other_hand, phase_sad
 from ...simulation.experiment import SimulatedSad, simulate_sad
 from ...simulation.random_settings import random_settings
 from ..parallel import run_all
+from .overconfidence import overconfident_map
 from .prepared import OtherHand, PreparedMap, encode, write_prepared
 
 SPLITS = ("train", "validation", "test")
@@ -58,12 +59,12 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
             limit: int | None = None, variants: int = 1, later_cycles: int = 1, seed: int = 0,
             workers: int = 1, scheduler: str | None = None, both_hands: bool = False,
             largest_volume: float = LARGEST_VOLUME, masks_of: str | Path | None = None,
-            first_variant: int = 0) -> Preparation:
+            first_variant: int = 0, overconfident: int = 1) -> Preparation:
     """Write one ``<code>_<variant>.npz`` for each structure of a split and each variant.
 
     Files that exist are kept; failures are reported, not fatal.  The content of a file depends on
-    seed, code, variant, ``later_cycles``, ``both_hands`` and ``masks_of`` only, not on the other
-    structures.
+    seed, code, variant, ``later_cycles``, ``both_hands``, ``masks_of`` and ``overconfident`` only, not
+    on the other structures.
 
     Parameters
     ----------
@@ -83,6 +84,8 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     masks_of : model card of a network whose masks make the later maps; default: classical masks and
         damaged true ones.
     first_variant : number of the first experiment, to add others to a folder.
+    overconfident : number of maps for each experiment by phases that claim too much, each to another
+        degree.
 
     Raises
     ------
@@ -104,24 +107,25 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     failures: dict[str, str] = {}
     if missing:
         _, failures = run_all(_write, {name: (*jobs[name], str(Path(folder).resolve()), str(
-            (out / f"{name}.npz").resolve()), seed, later_cycles, both_hands, card)
+            (out / f"{name}.npz").resolve()), seed, later_cycles, both_hands, card, overconfident)
             for name in missing},
             workers, scheduler)
     return Preparation(len(missing) - len(failures), len(jobs) - len(missing), failures)
 
 
 def _write(row: dict, variant: int, folder: str, path: str, seed: int, later_cycles: int,
-           both_hands: bool, card: str | None) -> None:
+           both_hands: bool, card: str | None, overconfident: int) -> None:
     """Prepare and write one file, which appears only when it is complete."""
     coordinates = Path(folder) / f"{row['code']}.cif.gz"
     net = SolventNet.load(card, "cpu", threads=1) if card else None
-    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands, net)
+    arrays = prepare_structure(row, coordinates, variant, seed, later_cycles, both_hands, net,
+                               overconfident)
     write_prepared(path, arrays)
 
 
 def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
                       later_cycles: int, both_hands: bool = False, net: SolventNet | None = None,
-                      ) -> dict:
+                      overconfident: int = 1) -> dict:
     """The arrays of one prepared file.
 
     Parameters
@@ -132,12 +136,14 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     later_cycles : number of maps from later cycles of density modification.
     both_hands : add the map of the other hand.
     net : network whose masks make the later maps.
+    overconfident : number of maps by phases that claim too much.
 
     Returns
     -------
     See :func:`~.prepared.encode`.
     """
-    rng = np.random.default_rng((seed, zlib.crc32(row["code"].encode()), variant))
+    seeds = seed, zlib.crc32(row["code"].encode()), variant
+    rng = np.random.default_rng(seeds)
     structure = gemmi.read_structure(str(path))
     structure.resolution = float(row["resolution"])
     settings = random_settings(structure, rng)
@@ -151,6 +157,8 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
     maps = [PreparedMap(0, start, phased.phi, phased.fom)]
     maps += later_maps(data, truth, float(row["solvent"]), later_cycles, rng, net)
+    maps += [overconfident_map(data, simulated.sites, np.random.default_rng((*seeds, number)))
+             for number in range(overconfident)]
     return encode(row["code"], row["split"], variant, int(row["n_residues"]), float(row["solvent"]),
                   settings, data, truth, simulated.f_true, maps,
                   _other_hand(simulated) if both_hands else None)

@@ -25,6 +25,7 @@ from ...errors import InputError
 from ...modification.sharpening import Sharpening
 
 _MAKERS = "crystal", "simulation", "sad", "modification"  # folders of the code that makes maps
+MAP_KINDS = "as phased", "overconfident", "later"  # the first of a file, and what is made of its phases
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class PreparedStructure:
     code, split : entry of the PDB and the split that it was of when it was prepared.
     data : reflections, amplitudes and experimental phases; its coefficients are those of map 0.
     coefficients : (m, n) complex, one row for each map.
-    cycle, phase_error : (m,) density-modification cycle (0: as phased) and mean phase error, degrees.
+    cycle, phase_error : (m,) density-modification cycle (0: before any) and mean phase error, degrees.
     truth : solvent mask of the model, 1 = solvent, on its own grid.
     solvent_matthews : solvent content of the modelled mass, 0..1.
     n_residues : in the asymmetric unit.
@@ -95,6 +96,11 @@ class PreparedStructure:
     def true_coefficients(self) -> np.ndarray:
         """(n,) complex: the measured amplitudes with the true phases."""
         return to_complex(np.nan_to_num(self.data.f), self.phi_true)
+
+    def kind(self, number: int) -> str:
+        """Of a map: one of :data:`MAP_KINDS`."""
+        first, overconfident, later = MAP_KINDS
+        return later if self.cycle[number] else overconfident if number else first
 
     def seen(self, number: int) -> CrystalMap:
         """A map as the network sees it, sharpened."""
