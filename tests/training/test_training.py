@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from prepared import write_prepared
 
 from crank2_unet.errors import InputError, ProgramError
 from crank2_unet.network.inputs import InputSpec
@@ -16,10 +15,9 @@ from crank2_unet.training.fitting.export import compare, to_onnx
 from crank2_unet.training.fitting.settings import TrainConfig, learning_rate
 from crank2_unet.training.fitting.speed import Pace, matrix_peak, training_flops
 from crank2_unet.training.fitting.start import load_onnx_weights
-from crank2_unet.training.fitting.train import train, windows_of
+from crank2_unet.training.fitting.train import train
 from crank2_unet.training.fitting.trainer import Trainer, load_network, scores, window_logits
 from crank2_unet.training.fitting.unet import build_unet
-from crank2_unet.training.preparation.prepared import made_by
 
 
 class Spheres:
@@ -187,7 +185,7 @@ sys.path[:0] = [{tests!r}]
 import test_training
 from crank2_unet.files import output
 from crank2_unet.training.fitting.settings import TrainConfig
-from crank2_unet.training.fitting.train import train, windows_of
+from crank2_unet.training.fitting.train import train
 
 class Deadly(test_training.Spheres):
     def batch(self, step, batch_size):
@@ -318,19 +316,3 @@ def test_existing_training_is_not_overwritten(config, tmp_path):
 def test_nothing_to_resume(config):
     with pytest.raises(InputError, match="nothing to resume"):
         train(config, resume=True, sources=spheres)
-
-
-def test_it_is_said_if_other_code_prepared_the_maps_to_validate_on(tmp_path, caplog):
-    folders = [tmp_path / split for split in ("train", "validation")]
-    for folder in folders:
-        folder.mkdir()
-        path = write_prepared(folder, "aaaa", split=folder.name)
-        with np.load(path) as file:
-            np.savez(path, made_by=made_by(), **file)
-    config = TrainConfig(*map(str, folders), str(tmp_path / "run"), steps=1, window=16, workers=0)
-    assert len(windows_of(config)[0]) and not caplog.text
-    with np.load(path) as file:
-        arrays = {**file, "made_by": "0.1.0+00000000"}
-    np.savez(path, **arrays)
-    windows_of(config)
-    assert f"by {made_by()}, those to validate on by 0.1.0+00000000" in caplog.text

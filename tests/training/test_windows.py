@@ -9,7 +9,10 @@ from prepared import write_prepared
 
 from crank2_unet.errors import InputError, ProgramError
 from crank2_unet.network.inputs import InputSpec
+from crank2_unet.training.fitting.settings import TrainConfig
+from crank2_unet.training.fitting.train import windows_of
 from crank2_unet.training.preparation import windows
+from crank2_unet.training.preparation.prepared import made_by
 from crank2_unet.training.preparation.sampling import Windows, read_ahead, turn
 from crank2_unet.training.preparation.windows import WindowSettings, cut_windows, pack, unpack
 
@@ -166,3 +169,18 @@ def test_damaged_windows_are_found(tmp_path):
     stored.flush()
     with pytest.raises(InputError, match="has changed since it was cut"):
         source.batch(0, 1)
+
+def test_it_is_said_if_other_code_prepared_the_maps_to_validate_on(tmp_path, caplog):
+    folders = [tmp_path / split for split in ("train", "validation")]
+    for folder in folders:
+        folder.mkdir()
+        path = write_prepared(folder, "aaaa", split=folder.name)
+        with np.load(path) as file:
+            np.savez(path, made_by=made_by(), **file)
+    config = TrainConfig(*map(str, folders), str(tmp_path / "run"), steps=1, window=16, workers=0)
+    assert len(windows_of(config)[0]) and not caplog.text
+    with np.load(path) as file:
+        arrays = {**file, "made_by": "0.1.0+00000000"}
+    np.savez(path, **arrays)
+    windows_of(config)
+    assert f"by {made_by()}, those to validate on by 0.1.0+00000000" in caplog.text
