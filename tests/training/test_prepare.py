@@ -13,6 +13,7 @@ from prepared import write_prepared
 from crank2_unet.crystal.filters import local_deviation, soften
 from crank2_unet.crystal.grids import density_map, empty_grid, like, structure_factors
 from crank2_unet.crystal.masks import cut_at_fraction, model_mask
+from crank2_unet.crystal.model_factors import atomic_structure_factors
 from crank2_unet.crystal.reflections import Reflections
 from crank2_unet.errors import InputError
 from crank2_unet.sad.phasing import other_hand
@@ -74,7 +75,7 @@ def test_overconfident_maps_claim_more_and_are_drawn_to_the_sites(collection, mo
     structure.resolution = float(row["resolution"])
     sites = simulate_sad(structure, random_settings(structure, rng), rng).sites
     low = read.data.reflections.d > 6
-    heavy = overconfidence._factors(sites, read.data.reflections)[low]
+    heavy = atomic_structure_factors(sites, read.data.reflections)[low]
 
     def drawn(number):
         its = read.coefficients[number][low]

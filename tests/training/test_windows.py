@@ -170,6 +170,7 @@ def test_damaged_windows_are_found(tmp_path):
     with pytest.raises(InputError, match="has changed since it was cut"):
         source.batch(0, 1)
 
+
 def test_it_is_said_if_other_code_prepared_the_maps_to_validate_on(tmp_path, caplog):
     folders = [tmp_path / split for split in ("train", "validation")]
     for folder in folders:

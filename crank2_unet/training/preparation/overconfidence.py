@@ -12,7 +12,7 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 
-from ...crystal.grids import structure_factors
+from ...crystal.model_factors import atomic_structure_factors
 from ...crystal.observations import PhasedData
 from ...crystal.phases import phi_fom_from_hl, to_complex
 from ...crystal.reflections import Reflections
@@ -34,7 +34,7 @@ def overconfident_map(data: PhasedData, sites: gemmi.Structure, rng: np.random.G
     every, low, high, drawn = rng.uniform(0, (_ALL, _LOW, _HIGH, _DRAWN))
     at_low = np.exp(-(rng.uniform(*_WIDTH) / r.d)**2)
     measured = np.isfinite(data.f)
-    heavy = _normalised(_factors(sites, r), r, np.ones_like(measured))
+    heavy = _normalised(atomic_structure_factors(sites, r), r, np.ones_like(measured))
     # as Sim (1959) weighs a part of the structure
     strength = drawn * at_low * np.where(r.centric, 1, 2)
     strength *= _normalised(np.nan_to_num(data.f), r, measured)
@@ -43,17 +43,6 @@ def overconfident_map(data: PhasedData, sites: gemmi.Structure, rng: np.random.G
     claim = np.exp(every + low * at_low + high * (r.d.min() / r.d)**4)
     phi, fom = phi_fom_from_hl(claim[:, None] * data.hl + ghost, r.allowed_phase)
     return PreparedMap(0, to_complex(fom * np.nan_to_num(data.f), phi), phi, fom)
-
-
-def _factors(sites: gemmi.Structure, reflections: Reflections) -> np.ndarray:
-    """Structure factors (n,), complex, of atoms alone."""
-    calculator = gemmi.DensityCalculatorX()
-    calculator.d_min = reflections.d_min
-    calculator.set_grid_cell_and_spacegroup(sites)
-    calculator.set_refmac_compatible_blur(sites[0])
-    calculator.put_model_density_on_grid(sites[0])
-    return (np.exp(calculator.blur / 4 * reflections.inverse_d_squared)
-            * structure_factors(calculator.grid, reflections))
 
 
 def _normalised(f: np.ndarray, reflections: Reflections, known: np.ndarray) -> np.ndarray:
