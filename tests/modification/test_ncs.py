@@ -264,7 +264,8 @@ def test_cycles_beyond_the_data_refine_operators_of_their_own(crystal, monkeypat
     assert [str(one) for one in further.averager.operators] != state[0]
     assert further.averager.statistics[0].correlation == further.cycles[-1].ncs_correlation
     # as if held-back amplitudes agreed less well with the finer map
-    monkeypatch.setattr(cycles._Run, "free_correlation", property(lambda run: run.data.reflections.d_min))
+    monkeypatch.setattr(cycles._Run, "free_correlation",
+                        property(lambda run: run.data.reflections.d_min))
     refused, averager, *its_state = run(None)
     assert not refused.beyond_data.used and refused.averager is averager and its_state == state
 
