@@ -61,7 +61,8 @@ interrupted run is continued by repeating the command.""")
     simulated.add_argument("--first-variant", type=int, metavar="N",
                            help="number of the first of these, to add to a folder; default: 0")
     simulated.add_argument("--overconfident", type=int, metavar="N",
-                           help="maps by phases that claim too much for each experiment; default: 1")
+                           help="how often each is shown with phases that claim too much, and with "
+                           "later maps of these; default: 1")
     simulated.add_argument("--masks-of", metavar="CARD.json", help="model whose masks make the maps "
                            "after density modification; default: classical and damaged true masks")
     simulated.add_argument("--both-hands", action="store_true", default=None,

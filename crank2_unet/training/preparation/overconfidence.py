@@ -1,4 +1,4 @@
-"""Maps by phases that are worse than they claim, as those of other programs and real crystals are.
+"""Phases that are worse than they claim, as those of other programs and real crystals are.
 
 Phases of simulated data are honest: the mean cosine of their error is what their figures of merit say.
 Of fourteen measured data sets, phased by several programs, ten claim more, by up to 0.4 beyond
@@ -9,6 +9,8 @@ and not in the model.  A network that had learnt from honest maps alone took suc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gemmi
 import numpy as np
 
@@ -17,18 +19,17 @@ from ...crystal.observations import PhasedData
 from ...crystal.phases import phi_fom_from_hl, to_complex
 from ...crystal.reflections import Reflections
 from ...crystal.shells import Shells
-from .prepared import PreparedMap
 
 # Highest logarithm of the factor of Hendrickson-Lattman coefficients: of all, and what is added at
 # lowest and at highest resolution
 _ALL, _LOW, _HIGH = 0.7, 2.0, 1.5
-_DRAWN = 1.5  # highest weight of the phases of the heavy atoms, at lowest resolution
-_WIDTH = 4.0, 9.0  # Angstrom, where what is added at low resolution falls to 1/e
+_DRAWN = 4.0  # highest weight of the phases of the heavy atoms, at lowest resolution
+_WIDTH = 4.0, 12.0  # Angstrom, where what is added at low resolution falls to 1/e
 
 
-def overconfident_map(data: PhasedData, sites: gemmi.Structure, rng: np.random.Generator,
-                      ) -> PreparedMap:
-    """The map as phased if the phases were drawn to those of the heavy atoms at low resolution, and
+def make_overconfident(data: PhasedData, sites: gemmi.Structure, rng: np.random.Generator,
+                       ) -> PhasedData:
+    """The data as phased if the phases were drawn to those of the heavy atoms at low resolution, and
     claimed more than they do."""
     r = data.reflections
     every, low, high, drawn = rng.uniform(0, (_ALL, _LOW, _HIGH, _DRAWN))
@@ -41,8 +42,9 @@ def overconfident_map(data: PhasedData, sites: gemmi.Structure, rng: np.random.G
     ghost = np.zeros_like(data.hl)
     ghost[:, 0], ghost[:, 1] = strength * heavy.real, strength * heavy.imag
     claim = np.exp(every + low * at_low + high * (r.d.min() / r.d)**4)
-    phi, fom = phi_fom_from_hl(claim[:, None] * data.hl + ghost, r.allowed_phase)
-    return PreparedMap(0, to_complex(fom * np.nan_to_num(data.f), phi), phi, fom)
+    hl = claim[:, None] * data.hl + ghost
+    phi, fom = phi_fom_from_hl(hl, r.allowed_phase)
+    return replace(data, hl=hl, coefficients=to_complex(fom * np.nan_to_num(data.f), phi))
 
 
 def _normalised(f: np.ndarray, reflections: Reflections, known: np.ndarray) -> np.ndarray:

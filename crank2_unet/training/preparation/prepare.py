@@ -18,7 +18,7 @@ from ...crystal.filters import soften
 from ...crystal.grids import empty_grid, like
 from ...crystal.masks import cut_at_fraction, model_mask
 from ...crystal.observations import PhasedData
-from ...crystal.phases import map_correlation
+from ...crystal.phases import map_correlation, phi_fom_from_hl
 from ...crystal.reflections import Reflections
 from ...errors import InputError
 from ...modification.cycles import modify_density
@@ -29,7 +29,7 @@ from ...sad.phasing import other_hand, phase_sad
 from ...simulation.experiment import SimulatedSad, simulate_sad
 from ...simulation.random_settings import random_settings
 from ..parallel import run_all
-from .overconfidence import overconfident_map
+from .overconfidence import make_overconfident
 from .prepared import OtherHand, PreparedMap, encode, write_prepared
 
 SPLITS = ("train", "validation", "test")
@@ -84,8 +84,8 @@ def prepare(index_csv: str | Path, folder: str | Path, out: str | Path, split: s
     masks_of : model card of a network whose masks make the later maps; default: classical masks and
         damaged true ones.
     first_variant : number of the first experiment, to add others to a folder.
-    overconfident : number of maps for each experiment by phases that claim too much, each to another
-        degree.
+    overconfident : how often each experiment is shown with phases that claim too much, each time to
+        another degree, and with later maps of its own.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     later_cycles : number of maps from later cycles of density modification.
     both_hands : add the map of the other hand.
     net : network whose masks make the later maps.
-    overconfident : number of maps by phases that claim too much.
+    overconfident : how often it is shown with phases that claim too much.
 
     Returns
     -------
@@ -153,15 +153,21 @@ def prepare_structure(row: dict, path: str | Path, variant: int, seed: int,
     reflections = simulated.data.reflections
     truth = model_mask(structure, empty_grid(reflections.cell, reflections.spacegroup,
                                              TRUTH_SPACING))
-    start = phased.coefficients
-    data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, start)
-    maps = [PreparedMap(0, start, phased.phi, phased.fom)]
-    maps += later_maps(data, truth, float(row["solvent"]), later_cycles, rng, net)
-    maps += [overconfident_map(data, simulated.sites, np.random.default_rng((*seeds, number)))
-             for number in range(overconfident)]
-    return encode(row["code"], row["split"], variant, int(row["n_residues"]), float(row["solvent"]),
-                  settings, data, truth, simulated.f_true, maps,
-                  _other_hand(simulated) if both_hands else None)
+    data = PhasedData(reflections, phased.f, phased.sigf, phased.hl, phased.coefficients)
+    solvent = float(row["solvent"])
+    maps = [_as_phased(data), *later_maps(data, truth, solvent, later_cycles, rng, net)]
+    for number in range(overconfident):
+        rng = np.random.default_rng((*seeds, number))
+        claimed = make_overconfident(data, simulated.sites, rng)
+        maps += [_as_phased(claimed), *later_maps(claimed, truth, solvent, later_cycles, rng, net)]
+    return encode(row["code"], row["split"], variant, int(row["n_residues"]), solvent, settings, data,
+                  truth, simulated.f_true, maps, _other_hand(simulated) if both_hands else None)
+
+
+def _as_phased(data: PhasedData) -> PreparedMap:
+    """The starting map."""
+    return PreparedMap(0, data.coefficients,
+                       *phi_fom_from_hl(data.hl, data.reflections.allowed_phase))
 
 
 def _other_hand(simulated: SimulatedSad) -> OtherHand:

@@ -25,7 +25,7 @@ from ...errors import InputError
 from ...modification.sharpening import Sharpening
 
 _MAKERS = "crystal", "simulation", "sad", "modification"  # folders of the code that makes maps
-MAP_KINDS = "as phased", "overconfident", "later"  # the first of a file, and what is made of its phases
+MAP_KINDS = "as phased", "overconfident", "later"  # the first of a file; its phases made worse; of both
 
 
 @dataclass(frozen=True)
