@@ -43,7 +43,7 @@ def test_good_maps_are_told_from_wrong_ones(data):
     assert good.expected.probability > 0.8 > 0.1 > wrong.expected.probability
     assert any("as of good maps" in reason for reason in good.reasons)
     assert sum("as of wrong maps" in reason for reason in wrong.reasons) >= 3
-    assert "Build" in good.advice[0] and any("other hand" in text for text in wrong.advice)
+    assert "Build" in good.advice[0] and any("both hands" in text for text in wrong.advice)
     assert good.features.keys() == {"fom", "free_correlation", "skewness", "start"}
 
 
@@ -52,8 +52,8 @@ def test_nothing_is_advised_that_is_done_already(data, monkeypatch):
 
     def advice(ncs=(), **known):
         return " ".join(judge_result(data, modified(data, GOOD, ncs=ncs), start(0.6), **known).advice)
-    assert "other hand" in advice() and "--ncs-sites" in advice()
-    assert "other hand" not in advice(hands_compared=True)
+    assert "both hands" in advice() and "--ncs-sites" in advice()
+    assert "both hands" not in advice(hands_compared=True)
     assert "--ncs-sites" not in advice(ncs_chosen=True)
     assert "--ncs-sites" not in advice(ncs=[{"operator": ""}])
 
