@@ -19,7 +19,6 @@ from crank2_unet.errors import InputError
 from crank2_unet.sad.phasing import other_hand
 from crank2_unet.simulation.experiment import simulate_sad
 from crank2_unet.simulation.random_settings import random_settings
-from crank2_unet.training.preparation import overconfidence
 from crank2_unet.training.preparation.prepare import enantiomorphic_factors, prepare, prepare_structure
 from crank2_unet.training.preparation.prepared import PreparedStructure
 
@@ -57,9 +56,8 @@ def test_later_maps_are_of_different_cycles_and_hold_nothing_filled_in(collectio
         prepare(collection / "index.csv", collection, collection / "out", later_cycles=7)
 
 
-def test_overconfident_maps_claim_more_and_are_drawn_to_the_sites(collection, monkeypatch):
+def test_overconfident_maps_claim_more_and_are_drawn_to_the_sites(collection):
     row, path = row_of(collection, "aaaa"), collection / "aaaa.cif.gz"
-    monkeypatch.setattr(overconfidence, "_DRAWN", 3.0)
     arrays = prepare_structure(row, path, 0, 1, 1, overconfident=2)
     plain = prepare_structure(row, path, 0, 1, 1, overconfident=0)
     kept = slice(len(plain["map_cycle"]))
