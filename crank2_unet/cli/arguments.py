@@ -178,6 +178,9 @@ def _add_phasing(parser) -> None:
                         help="neither add nor drop sites; default: as the data tell")
     parser.add_argument("--colin-fpm", metavar="F+,SIGF+,F-,SIGF-", help="columns of amplitudes")
     parser.add_argument("--colin-ipm", metavar="I+,SIGI+,I-,SIGI-", help="columns of intensities")
+    parser.add_argument("--colin-fdano", metavar="F,SIGF,DANO,SIGDANO",
+                        help="columns of mean amplitudes and anomalous differences, of which mates are "
+                             "made; default: the first of these three kinds that the file has")
 
 
 def _add_hand(commands) -> None:

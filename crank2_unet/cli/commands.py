@@ -142,7 +142,8 @@ def _phasing(options) -> dict:
             "scatterer": element if None in given else Scatterer(element, *given),
             "wavelength": options.wavelength, "complete": not options.keep_sites,
             "sequence": options.seq, "residues": options.residues,
-            "colin_fpm": options.colin_fpm, "colin_ipm": options.colin_ipm}
+            "colin_fpm": options.colin_fpm, "colin_ipm": options.colin_ipm,
+            "colin_fdano": options.colin_fdano}
 
 
 def _modification(options, **ncs) -> dict:

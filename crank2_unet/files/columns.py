@@ -39,6 +39,8 @@ ANOMALOUS_AMPLITUDES = Kind("amplitudes of Friedel mates", "--colin-fpm", "GLGL"
 ANOMALOUS_INTENSITIES = Kind("intensities of Friedel mates", "--colin-ipm", "KMKM",
                              ("I_sigI_anom.I+", "I_sigI_anom.sigI+", "I_sigI_anom.I-",
                               "I_sigI_anom.sigI-"))
+ANOMALOUS_DIFFERENCES = Kind("amplitudes with anomalous differences", "--colin-fdano", "FQDQ",
+                             ("F_sigF.F", "F_sigF.sigF", "D_sigD.D", "D_sigD.sigD"))
 
 # kinds of maps by the label of the amplitude, first match, with their rank: 0 is taken
 # first, None only if named.
@@ -75,6 +77,8 @@ _CLIPPER = re.compile(r"^(?P<stem>.*?)\.?(f_sigf_anom|i_sigi_anom|f_sigf|i_sigi|
 # what a label is called by its kind, taken off its beginning: the earlier match the better
 _PHASE_PREFIXES = ("phi", "ph", "phase", "phs", "p", "phib")
 _FOM_PREFIXES = ("fom", "weight", "w")
+# and an anomalous difference, taken off wherever it stands: DANO_x, FxDEL, DELFx, ANx, DP
+_DIFFERENCE = r"d?anom?|del(ta)?|^an|^d"
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def called_intensity(column: Column) -> bool:
 def candidates(columns: Sequence[Column], kind: Kind) -> list[ColumnSet]:
     """All sets of a kind in a file, in the order of their leading columns."""
     find = {"AAAA": _hendrickson_lattman, "GLGL": _mates, "KMKM": _mates, "PW": _phases_with_fom,
-            "FP": _maps}.get(kind.types, _with_sigma)
+            "FP": _maps, "FQDQ": _with_differences}.get(kind.types, _with_sigma)
     return find(list(columns), kind)
 
 
@@ -228,6 +232,19 @@ def _mates(columns: list[Column], kind: Kind) -> list[ColumnSet]:
     return sorted(sets, key=lambda s: s.lead.index)
 
 
+def _with_differences(columns: list[Column], kind: Kind) -> list[ColumnSet]:
+    """Anomalous differences with the amplitude of their name, else the only one of their dataset."""
+    amplitudes = [s for s in _with_sigma(columns, AMPLITUDES) if s.rank == 0]
+    sets = []
+    for difference in _paired(columns, "D", "Q", _same_but_sigma, rivals=_WITH_SIGMA):
+        home = [s for s in amplitudes if s.lead.dataset_id == difference[0].dataset_id]
+        name = _bare(re.sub(_DIFFERENCE, "", difference[0].key))
+        alike = [s for s in home if name in _without_f(s.lead.key)]
+        if len(alike or home) == 1:
+            sets.append(ColumnSet(kind, ((alike or home)[0].columns + difference)))
+    return sets
+
+
 def _opposite(plus: str, minus: str) -> bool:
     """Whether two labels differ only in the sign, the first one positive."""
     return any(plus[:place] + after + plus[place + len(before):] == minus
@@ -280,11 +297,14 @@ def _same_but_sigma(value: Column, sigma: Column) -> int | None:
     return 1 if _bare(key[1:]) == bare else None
 
 
+def _without_f(key: str) -> set[str]:
+    """What an amplitude's label may be called without the letter that says what it is."""
+    return {_bare(key)} | {_bare(key[:i] + key[i + 1:]) for i in range(len(key)) if key[i] == "f"}
+
+
 def _phase_of_amplitude(amplitude: Column, phase: Column) -> int | None:
     """How well a phase's label goes with that of an amplitude: PHWT with FWT, PHIC_ALL with FC_ALL."""
-    key = amplitude.key
-    rests = {_bare(key)} | {_bare(key[:i] + key[i + 1:]) for i in range(len(key)) if key[i] == "f"}
-    return _closest(phase, _PHASE_PREFIXES, rests)
+    return _closest(phase, _PHASE_PREFIXES, _without_f(amplitude.key))
 
 
 def fom_of_phase(phase: Column, fom: Column) -> int | None:

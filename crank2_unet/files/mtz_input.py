@@ -17,6 +17,7 @@ from ..errors import InputError
 from .columns import (
     AMPLITUDES,
     ANOMALOUS_AMPLITUDES,
+    ANOMALOUS_DIFFERENCES,
     ANOMALOUS_INTENSITIES,
     CALCULATED,
     DIFFERENCE,
@@ -46,6 +47,8 @@ _log = logging.getLogger(__name__)
 _SAME_PHASES = {CALCULATED: 0.95, DIFFERENCE: 0.9995}
 _CALCULATED_PHASE = r"ph(i|ase)?[-_]?f?[-_]?(calc?|c|model)(?![a-z])"
 _FEWEST = 50  # reflections of which a map is made
+# columns that Friedel mates are read from, by their role; those of an earlier one are taken first
+_MATES = {"fpm": ANOMALOUS_AMPLITUDES, "ipm": ANOMALOUS_INTENSITIES, "fdano": ANOMALOUS_DIFFERENCES}
 
 
 @dataclass(frozen=True)
@@ -230,8 +233,15 @@ def _amplitudes(file: MtzFile, found: ColumnSet, values: np.ndarray, reflections
 
 
 def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: str | None = None,
-                   ) -> tuple[MtzFile, AnomalousData, dict]:
-    """Read Friedel mates: amplitudes, or intensities that are converted (French & Wilson, 1978).
+                   colin_fdano: str | None = None) -> tuple[MtzFile, AnomalousData, dict]:
+    """Read Friedel mates: amplitudes, or intensities that are converted (French & Wilson, 1978), or
+    mean amplitudes with anomalous differences, F(+) - F(-).
+
+    Parameters
+    ----------
+    path : merged MTZ file.
+    colin_fpm, colin_ipm, colin_fdano : labels "F+,SIGF+,F-,SIGF-", "I+,SIGI+,I-,SIGI-",
+        "F,SIGF,DANO,SIGDANO"; default: the first of these kinds that the file has.
 
     Returns
     -------
@@ -239,22 +249,30 @@ def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: st
 
     Raises
     ------
-    InputError : see :class:`MtzFile`; also neither amplitudes nor intensities of mates.
+    InputError : see :class:`MtzFile`; also none of these columns.
     """
     file = MtzFile(path)
-    role, found = "fpm", None if colin_ipm else file.find(ANOMALOUS_AMPLITUDES, colin_fpm)
+    given = {"fpm": colin_fpm, "ipm": colin_ipm, "fdano": colin_fdano}
+    wanted = [role for role, text in given.items() if text] or list(_MATES)
+    found = None
+    for role in wanted:
+        if found := file.find(_MATES[role], given[role]):
+            break
+    if found and not any(given.values()):
+        _say_other_mates(file, found)
     if found is None:
-        role, found = "ipm", file.find(ANOMALOUS_INTENSITIES, colin_ipm)
-    if found is None:
-        dano = next((c.label for c in file.columns if c.type == "D"), "")
-        raise InputError(f"{path} has neither F(+), F(-) nor I(+), I(-) (column types GLGL or "
-                         f"KMKM). Its columns are: {', '.join(c.label for c in file.columns)}."
-                         + (f" Mates are made of F and {dano} by CCP4's mtzMADmod." if dano else ""))
+        raise InputError(f"{path} has neither F(+), F(-) nor I(+), I(-) (column types GLGL or KMKM), "
+                         "and no mean amplitude with an anomalous difference of its own (FQDQ). Its "
+                         f"columns are: {', '.join(c.label for c in file.columns)}.")
     values = file.values(found)
     check_values(file.path, found, values)
-    if role == "fpm":  # 0 with sigma 0 stands for an unmeasured mate
+    if role != "ipm":  # 0 with sigma 0 stands for an unmeasured one
         values[:, :2][values[:, 1] == 0] = np.nan
         values[:, 2:][values[:, 3] == 0] = np.nan
+    if role == "fdano":
+        _log.warning("%s: Friedel mates are made of %s.", file.path, found.path)
+        values = _mates_of_differences(values)
+    if role != "ipm":
         values = without_negatives(file.path, found, values)
     measured = np.isfinite(values[:, 0]) | np.isfinite(values[:, 2])
     if measured.sum() < _FEWEST:
@@ -278,7 +296,30 @@ def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: st
 def mates_of(file: MtzFile, labels: dict) -> ColumnSet:
     """The columns that :func:`read_anomalous` read, from the labels that it gave."""
     (role, text), = labels.items()
-    return file.choose(ANOMALOUS_AMPLITUDES if role == "fpm" else ANOMALOUS_INTENSITIES, text)
+    return file.choose(_MATES[role], text)
+
+
+def _say_other_mates(file: MtzFile, taken: ColumnSet) -> None:
+    """Anomalous data of other crystals or wavelengths, as other columns, that may be meant."""
+    others = [s for kind in _MATES.values() if kind is not taken.kind
+              for s in candidates(file.columns, kind) if s.lead.dataset_id != taken.lead.dataset_id]
+    if others:
+        _log.warning("%s: taken as %s is %s; there is also %s. Choose others with %s.", file.path,
+                     taken.kind.what, taken.path, ", ".join(s.path for s in others),
+                     " or ".join(dict.fromkeys(s.kind.option for s in others)))
+
+
+def _mates_of_differences(values: np.ndarray) -> np.ndarray:
+    """F(+) and F(-) with their sigmas, (n, 4), of F and F(+) - F(-) with theirs.
+
+    The errors of the mates are independent where F is their mean; a reflection without a difference
+    has its amplitude as F(+), since one mate was measured, or they are equal.
+    """
+    f, sigf, dano, sig_dano = values.T
+    paired = np.isfinite(dano) & np.isfinite(sig_dano)
+    half, sigma = np.where(paired, dano / 2, 0.0), np.hypot(sigf, np.where(paired, sig_dano / 2, 0.0))
+    minus = np.where(paired, f - half, np.nan)
+    return np.stack([f + half, sigma, minus, np.where(paired, sigma, np.nan)], axis=1)
 
 
 def _merge_centric(plus: np.ndarray, minus: np.ndarray, centric: np.ndarray,

@@ -64,7 +64,8 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     reflections : complete list over which the new columns run.
     columns : label -> (MTZ column type, (n,) values; NaN = missing).
     title : title and history line of the file.
-    keep : MTZ types of the input's columns to keep; default: all.
+    keep : MTZ types of the input's columns to keep, of one crystal: those beside the new ones, and
+        integers (free flags) of any; default: all.
     beside : columns of the input whose dataset the new ones belong to; default: the last dataset.
 
     Returns
@@ -77,8 +78,10 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     mtz = gemmi.Mtz(with_base=True)
     mtz.spacegroup, mtz.title = old.spacegroup, title
     mtz.set_cell_for_all(reflections.cell)
+    sources = [d for d in old.datasets
+               if keep is None or beside is None or d.id == beside.lead.dataset_id]
     number = {}  # of each dataset of the input in the output
-    for source in old.datasets:  # the first of them need not be HKL_base
+    for source in sources:  # the first of them need not be HKL_base
         if source.dataset_name == mtz.datasets[0].dataset_name:
             mtz.datasets[0].wavelength = source.wavelength
             continue
@@ -91,12 +94,15 @@ def write_mtz(path: str | Path, file: MtzFile, reflections: Reflections,
     last = mtz.datasets[-1].id
     home = number.get(beside.lead.dataset_id, last) if beside else last
     table = [hkl.astype(float)]
-    known = set()
+    known: set[str] = set()
     for column in list(old.columns)[3:]:
-        if keep is not None and column.type not in keep:
+        of_another = column.dataset_id not in {d.id for d in sources}
+        if keep is not None and (column.type not in keep or of_another and column.type != "I"):
             continue
-        mtz.add_column(column.label, column.type, dataset_id=number.get(column.dataset_id, 0))
-        known.add(column.label)
+        label = _free_label(column.label, known) if of_another else column.label
+        mtz.add_column(label, column.type,
+                       dataset_id=home if of_another else number.get(column.dataset_id, 0))
+        known.add(label)
         values = column.array
         table.append(np.concatenate([reflections.spread(file.hkl, values), values[beyond]])[:, None])
     names = {}

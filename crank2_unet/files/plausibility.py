@@ -170,12 +170,12 @@ def without_negatives(path: Path, found: ColumnSet, mates: np.ndarray) -> np.nda
     negative = values < 0
     number, known = int(negative.sum()), int(np.isfinite(values).sum())
     if number > _NEGATIVE * known:
-        raise InputError(f"{path}: {found.path} has {number} negative values, so that it does not hold "
-                         "amplitudes. Choose other columns with --colin-fpm, or intensities with "
-                         "--colin-ipm.")
+        raise InputError(f"{path}: {number} amplitudes of mates in {found.path} are negative, so that "
+                         f"these are no amplitudes. Choose others with {found.kind.option}, or "
+                         "intensities with --colin-ipm.")
     if number:
-        _log.warning("%s: %d of %d amplitudes in %s are negative, as of weak mates that were made of F "
-                     "and DANO; they are taken as not measured.", path, number, known, found.path)
+        _log.warning("%s: %d of %d amplitudes of mates in %s are negative, as weak F -+ DANO/2 can be; "
+                     "they are taken as not measured.", path, number, known, found.path)
     return np.where(np.repeat(negative, 2, axis=1), np.nan, mates)
 
 

@@ -39,12 +39,13 @@ _FAR_FROM_GIVEN = 3.0
 # free flags and anomalous data; older amplitudes and phases would make the new ones ambiguous
 _KEPT_WHEN_PHASED = "IGLKM"
 _HANDED_ON = ("mtz", "sites")  # to density modification
+MADE_MATES = ("F(+)", "SIGF(+)", "F(-)", "SIGF(-)")  # columns of those made of F and DANO
 
 
 def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, hands: str = "given",
               colin_fpm: str | None = None, colin_ipm: str | None = None,
-              wavelength: float | None = None, cycles: int = 5, progress: Progress | None = None,
-              complete: bool = True, phases: str | None = None,
+              colin_fdano: str | None = None, wavelength: float | None = None, cycles: int = 5,
+              progress: Progress | None = None, complete: bool = True, phases: str | None = None,
               colin_phases: str | None = None, sequence: str | None = None,
               residues: int | None = None, part_of: str | None = None) -> dict:
     """SAD phases from Friedel mates and known sites, which are completed; writes phased.mtz, sites.pdb,
@@ -71,7 +72,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
     with Warnings() as warnings, staged(
             folder, "phase", [mtzin, sites, phases, sequence], ["phased.mtz", "sites.pdb"]) as stage:
         with clock.stage("read"):
-            file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm)
+            file, data, labels = read_anomalous(mtzin, colin_fpm, colin_ipm, colin_fdano)
             element = scatterer if isinstance(scatterer, str) else scatterer.element
             structure = read_sites(sites, data.reflections, element)
             scatterer = _scatterer(scatterer, wavelength or data.wavelength, mtzin)
@@ -89,7 +90,7 @@ def run_phase(mtzin: str, folder: str, sites: str, scatterer: Scatterer | str, h
                 phased = phase_sad(data, structure, scatterer, cycles, progress and partial(
                     _progress_of_part, progress, number, len(wanted)), complete, prior, composition)
                 _judge(phased, hand, hands_compared=part_of == "solve")
-                reports.append(_write_hand(stage, file, data.reflections, phased, hand, labels))
+                reports.append(_write_hand(stage, file, data, phased, hand, labels))
                 places = [site["xyz"] for site in phased.statistics["sites"]]
                 layers.append(Layer(f"{hand.capitalize()} hand", _density(data, phased), sites=places))
                 if hand == "given":
@@ -189,14 +190,18 @@ def _progress_of_part(progress: Progress, number: int, parts: int, done: int, to
     progress(number * total + done, parts * total)
 
 
-def _write_hand(stage: Path, file: MtzFile, reflections: Reflections, phased: SadResult, hand: str,
+def _write_hand(stage: Path, file: MtzFile, data: AnomalousData, phased: SadResult, hand: str,
                 labels: dict) -> dict:
     suffix = "" if hand == "given" else "_other_hand"
+    reflections = data.reflections
     columns = {"F": ("F", phased.f), "SIGF": ("Q", phased.sigf), "PHIB": ("P", phased.phi),
                "FOM": ("W", phased.fom), **hl_columns(phased.hl)}
     unmeasured = ~np.isfinite(phased.f)
     columns = {label: (kind, np.where(unmeasured, np.nan, values))
                for label, (kind, values) in columns.items()}
+    if "fdano" in labels:  # what the mates were made of would be a second set of amplitudes
+        mates = data.f_plus, data.sigf_plus, data.f_minus, data.sigf_minus
+        columns |= {label: (kind, values) for label, kind, values in zip(MADE_MATES, "GLGL", mates)}
     names = write_mtz(stage / f"phased{suffix}.mtz", file, reflections, columns,
                       f"SAD phases by crank2-unet {__version__}", keep=_KEPT_WHEN_PHASED,
                       beside=mates_of(file, labels))

@@ -20,7 +20,7 @@ from ..report.figures import Layer
 from ..report.words import headline, show_probability
 from .dm import run_dm
 from .hand import run_hand
-from .phase import run_phase
+from .phase import MADE_MATES, run_phase
 from .result import Clock, Warnings, finish, header
 from .stages import ProgressOf, Stage, Stages
 
@@ -111,12 +111,14 @@ class _Solution:
     ----------
     phased, sites : paths of its phases and its sites.
     phasing : statistics of its phasing.
+    mates : arguments of :func:`~.phase.run_phase` that name the mates in ``phased``, if it made them.
     modified : its density modification.
     """
 
     phased: str
     sites: str
     phasing: dict
+    mates: dict
     modified: Stage
 
     @classmethod
@@ -124,8 +126,11 @@ class _Solution:
         """From the stages; ``suffix`` is what the names of the hand's files have."""
         hands = phased.result["phasing"]["hands"]
         statistics = next(hand for hand in hands if hand["outputs"]["mtz"] == f"phased{suffix}.mtz")
+        columns = statistics["outputs"]["columns"]
+        mates = [columns[label] for label in MADE_MATES if label in columns]
         return cls(phased.file(f"phased{suffix}.mtz"), phased.file(f"sites{suffix}.pdb"),
-                   {**statistics["statistics"], "hands": hands}, modified)
+                   {**statistics["statistics"], "hands": hands},
+                   {"colin_fpm": ",".join(mates), "colin_fdano": None} if mates else {}, modified)
 
     @property
     def files(self) -> dict[str, str]:
@@ -143,7 +148,7 @@ def _completed(first: _Solution, stages: Stages, phasing: dict, modification: di
     """The better one of a solution and of what its sites give once its phases have completed them."""
     phased = stages.run(
         "phase_completed", "completing the sites by the improved phases", run_phase, first.phased,
-        **{**phasing, "sites": first.sites}, phases=first.modified.file("dm.mtz"))
+        **{**phasing, **first.mates, "sites": first.sites}, phases=first.modified.file("dm.mtz"))
     changes = phased.result["phasing"]["completion"]
     if not any(changes[what] for what in ("added", "dropped", "split")):
         return first

@@ -62,7 +62,7 @@ class NcsAverager:
     radius : of the sphere of local correlation, Angstrom.
     """
 
-    looked = True  #: whether the operators are known by now
+    looked = True  #: whether it is known by now which operators there are
 
     def __init__(self, operators: Sequence[Operator], start: gemmi.FloatGrid, radius: float = 6.0):
         self.operators = list(operators)  #: as last refined
@@ -74,12 +74,27 @@ class NcsAverager:
         """Local correlation from which the map agrees with its copy."""
         return correlation_level(_clipped(self._start), self._radius)
 
+    def look(self, density: gemmi.FloatGrid, cycle: int, reliability: float,
+             agreement: float | None) -> None:
+        """Look for operators, if they are not known.
+
+        Parameters
+        ----------
+        density : map of the cycle.
+        cycle : number from 1.
+        reliability : share of the variance of the density that is signal, 0..1.
+        agreement : of held-back amplitudes with the modified map of the cycle before, their
+            correlation; None: none are held back, or there is none before.
+        """
+
     def __call__(self, density: gemmi.FloatGrid, cycle: int, reliability: float = 0.0,
                  ) -> NcsSums | None:
-        """Sums over the operators; those are refined in cycles 1, 2, 4, 7, 10, ...
+        """Sums over the operators, None without any; those are refined in cycles 1, 2, 4, 7, 10, ...
 
-        ``reliability`` is the share of the variance of the density that is signal, 0..1.
+        ``reliability`` is as in :meth:`look`.
         """
+        if not self.operators:
+            return None
         fine = PeriodicMap(density)
         count = orbits(density).max() + 1
         sums, rotations = np.zeros((3, count)), []

@@ -59,13 +59,14 @@ def operators_from_sites(sites: gemmi.Structure, density: gemmi.FloatGrid,
 
 
 def confirmed(operators: Sequence[Operator], density: gemmi.FloatGrid, radius: float,
-              least_share: float = _LEAST_SHARE) -> list[Operator]:
+              least_share: float = _LEAST_SHARE, most: float = 1.0) -> list[Operator]:
     """Those of the operators that the map confirms once they are refined.
 
     Parameters
     ----------
     operators : no two the same.
     density, radius, least_share : see :func:`operators_from_sites`.
+    most : correlation beyond which it is no copies that agree.
 
     Returns
     -------
@@ -83,8 +84,8 @@ def confirmed(operators: Sequence[Operator], density: gemmi.FloatGrid, radius: f
         worth = averager.statistics
         order = sorted(range(len(found)), key=lambda i: -worth[i].volume)
         found = [averager.operators[i] for i in order if least < worth[i].volume < _MOST_SHARE
-                 and worth[i].correlation >= _LEAST_CORRELATION
-                 and not _is_symmetry(averager.operators[i], density)]
+                 and _LEAST_CORRELATION <= worth[i].correlation <= most
+                 and not is_symmetry(averager.operators[i], density)]
     return with_inverses(distinct(found, density), density)
 
 
@@ -109,7 +110,7 @@ def operators_from_chains(model: gemmi.Structure, density: gemmi.FloatGrid) -> l
             rotation = np.array(fit.transform.mat.tolist())
             target = rotation @ source + np.array(fit.transform.vec.tolist())
             found.append(Operator(rotation, source, target))
-    return [operator for operator in found if not _is_symmetry(operator, density)]
+    return [operator for operator in found if not is_symmetry(operator, density)]
 
 
 def _candidates(sites: gemmi.Structure, grid: gemmi.FloatGrid) -> list[Operator]:
@@ -125,7 +126,7 @@ def _candidates(sites: gemmi.Structure, grid: gemmi.FloatGrid) -> list[Operator]
     for i, j in combinations(range(len(positions)), 2):
         scored += _superpositions(*around[i], *around[j])
     scored.sort(key=lambda entry: entry[0])
-    return [operator for _, operator in scored if not _is_symmetry(operator, grid)]
+    return [operator for _, operator in scored if not is_symmetry(operator, grid)]
 
 
 def _copies(positions: np.ndarray, grid: gemmi.FloatGrid) -> tuple[np.ndarray, np.ndarray]:
@@ -214,7 +215,7 @@ def distinct(operators: Sequence[Operator], grid: gemmi.FloatGrid,
     return out
 
 
-def _is_symmetry(operator: Operator, grid: gemmi.FloatGrid) -> bool:
+def is_symmetry(operator: Operator, grid: gemmi.FloatGrid) -> bool:
     """Whether the operator is about one of the crystal, or a translation of the lattice."""
     here = Operator(np.eye(3), operator.source, operator.source)
     return equal_by_symmetry(operator, here, grid, _CRYSTALLOGRAPHIC)

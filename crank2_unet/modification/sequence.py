@@ -62,6 +62,7 @@ class MapSequence:
         self._filled_in = ~measured if held_back is None else ~measured | held_back
         self.map, self.phi = CrystalMap(data.reflections, start), angle_degrees(start)
         self._step = np.zeros_like(start)
+        self._agreement: float | None = None  # of amplitudes held back, in the last cycle
 
     def extended(self, data: PhasedData, averager: NcsAverager | None, held_back: np.ndarray | None,
                  ) -> MapSequence:
@@ -88,7 +89,9 @@ class MapSequence:
         """
         density, ncs = self.map.density, None
         if average and self._averager:
-            ncs = self._averager(density, cycle, reliability(density, weights))
+            reliable = reliability(density, weights)
+            self._averager.look(density, cycle, reliable, self._agreement)
+            ncs = self._averager(density, cycle, reliable)
         if ncs and self._held_back is not None and any(self._knowledge):
             self.last = max((self._made(density, weights, trust, way, ncs.rotations)
                              for way in (ncs, None)),
@@ -96,6 +99,7 @@ class MapSequence:
         else:
             self.last = self._made(density, weights, trust, ncs)
         weighted = self.last.weighted
+        self._agreement = weighted.free_correlation
         before, self._step = self._step, weighted.extrinsic - self.map.coefficients
         if map_correlation(before, self._step, self._data.reflections.multiplicity) < _BACK:
             self._step = self._step / 2

@@ -41,7 +41,7 @@ from ..crystal.reflections import Reflections
 from ..errors import ProgramError
 from ..files.maps import write_map
 from ..modification.engine import EmbeddedEngine, Modified
-from ..modification.ncs_map import LOOK
+from ..modification.ncs_map import LOOKS
 from ..modification.ncs_search import SITES_RADIUS
 from ..modification.region_weights import FixedWeights, RegionWeights, VarianceWeights
 from ..modification.sharpening import Sharpening
@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 _MAP, _MASK = "parrot_map.ccp4", "parrot_mask.ccp4"
 # cycles of the embedded engine: in the last it looks for NCS in the map, and its trust in the phases
 # hardly changes any more
-_AHEAD = LOOK
+_AHEAD = LOOKS[0]
 _FINEST = 1.0  # Angstrom; Parrot leaves out all data beyond
 
 

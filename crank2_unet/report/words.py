@@ -56,7 +56,7 @@ def about_ncs(result: Mapping) -> str:
     found, sites = result.get("ncs"), result.get("ncs_sites")
     if found is None or (found and not sites):
         return ""
-    where = f"looked for by the sites in {sites}" if sites else "looked for in the map"
+    where = f"looked for by the sites in {sites} and in the map" if sites else "looked for in the map"
     return where if found else (f"{where}: none that the map and held-back amplitudes confirm, so no "
                                 "averaging")
 

@@ -5,10 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gemmi
+import numpy as np
 import pytest
 
 from crank2_unet.cli.main import main
-from crank2_unet.jobs.phase import _judge
+from crank2_unet.files.mtz_input import read_anomalous, read_phased
+from crank2_unet.jobs.phase import MADE_MATES, _judge
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = ["phase", str(EXAMPLES / "example.mtz"), "--element", "Se", "--cycles", "1"]
@@ -52,6 +54,54 @@ def test_sites_can_be_kept(changed, tmp_path):
     phasing = json.loads((tmp_path / "result.json").read_text())["phasing"]
     assert phasing["completion"] is None
     assert len(positions(tmp_path / "sites.pdb")) == len(positions(changed))
+
+
+def test_other_crystals_are_not_handed_on(tmp_path, caplog):
+    """Their cells, and flags of the same name, would be in doubt in all that follows."""
+    mtz = gemmi.read_mtz_file(str(EXAMPLES / "example.mtz"))
+    native = mtz.add_dataset("native")
+    native.cell = gemmi.UnitCell(*(1.01 * x for x in mtz.cell.parameters[:3]), 90, 90, 90)
+    for label, kind, source in (("FNAT", "F", "F"), ("SIGFNAT", "Q", "SIGF"), ("FNAT(+)", "G", "F(+)"),
+                                ("SIGFNAT(+)", "L", "SIGF(+)"), ("FREE", "I", "H")):
+        column = mtz.add_column(label, kind, dataset_id=native.id)
+        column.array[:] = mtz.column_with_label(source).array
+    mtz.write_to_file(str(tmp_path / "two.mtz"))
+    sites = ["--sites", str(EXAMPLES / "sites.pdb"), "--element", "Se", "--cycles", "1"]
+    assert main(["phase", str(tmp_path / "two.mtz"), *sites, "-o", str(tmp_path / "out")]) == 0
+    assert "several unit cells" in caplog.text
+    made = gemmi.read_mtz_file(str(tmp_path / "out" / "phased.mtz"))
+    assert [d.dataset_name for d in made.datasets if d.dataset_name == "native"] == []
+    labels = [c.label for c in made.columns]
+    assert "FREE" in labels and "F(-)" in labels and not [x for x in labels if "NAT" in x]
+    caplog.clear()
+    read_phased(tmp_path / "out" / "phased.mtz")
+    assert "unit cell" not in caplog.text
+
+
+def test_mates_made_of_differences_are_handed_on(tmp_path):
+    mtz = gemmi.read_mtz_file(str(EXAMPLES / "example.mtz"))
+    plus, sigma, minus, sigma_minus = (mtz.column_with_label(label).array.astype(float)
+                                       for label in MADE_MATES)
+    made = gemmi.Mtz(with_base=True)
+    made.spacegroup = mtz.spacegroup
+    made.set_cell_for_all(mtz.cell)
+    made.add_dataset("peak").wavelength = 0.9792
+    for label, kind in (("FSE", "F"), ("SIGFSE", "Q"), ("DANOSE", "D"), ("SIGDANOSE", "Q")):
+        made.add_column(label, kind)
+    error = np.hypot(sigma, sigma_minus)
+    columns = [(plus + minus) / 2, error / 2, plus - minus, error]
+    made.set_data(np.column_stack([mtz.array[:, :3], *columns]))
+    made.write_to_file(str(tmp_path / "dano.mtz"))
+    sites = ["--sites", str(EXAMPLES / "sites.pdb"), "--element", "Se", "--cycles", "1"]
+    assert main(["phase", str(tmp_path / "dano.mtz"), *sites, "-o", str(tmp_path / "out")]) == 0
+    _, given, labels = read_anomalous(tmp_path / "dano.mtz")
+    _, handed_on, labels_again = read_anomalous(tmp_path / "out" / "phased.mtz")
+    assert labels == {"fdano": "FSE,SIGFSE,DANOSE,SIGDANOSE"}
+    assert labels_again == {"fpm": ",".join(MADE_MATES)}
+    assert handed_on.wavelength == given.wavelength
+    for name in ("f_plus", "sigf_plus", "f_minus", "sigf_minus"):
+        np.testing.assert_allclose(getattr(handed_on, name), getattr(given, name), rtol=1e-5)
+    assert read_phased(tmp_path / "out" / "phased.mtz").labels["fo"] == "F,SIGF"
 
 
 def test_improved_phases_are_of_one_hand(changed, tmp_path, capsys):

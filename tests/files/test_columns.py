@@ -10,7 +10,7 @@ from crystals import crystal, random_coefficients
 from crank2_unet.crystal.phases import angle_degrees, hl_from_phi_fom, phase_difference
 from crank2_unet.errors import InputError
 from crank2_unet.files.mtz import MtzFile
-from crank2_unet.files.mtz_input import read_anomalous, read_phased
+from crank2_unet.files.mtz_input import mates_of, read_anomalous, read_phased
 from crank2_unet.files.mtz_output import write_mtz, write_phased
 
 
@@ -145,9 +145,69 @@ def test_mates_without_a_mean_are_told_from_nothing(columns, data, tmp_path):
         read_phased(path)
 
 
-def test_anomalous_differences_alone_are_no_mates(data, tmp_path):
-    with pytest.raises(InputError, match="Mates are made of F and DANOHG by CCP4's mtzMADmod"):
-        read_anomalous(write(tmp_path / "a.mtz", data, "FHG:F=F SIGFHG:Q=SIG DANOHG:D=0 SDANOHG:Q=SIG"))
+# as written by ctruncate, the CCP4 examples of RNase and of toxin d, and sftools
+@pytest.mark.parametrize("f, sigf, dano, sig_dano", [
+    ("F", "SIGF", "DANO", "SIGDANO"), ("FMEAN", "SIGFMEAN", "DANO", "SIGDANO"),
+    ("F_peak", "SIGF_peak", "DANO_peak", "SIGDANO_peak"), ("FHG2", "SDFHG2", "FHG2DEL", "SDFHG2DEL"),
+    ("FPT", "SIGFPT", "DELFPT", "SIGDELFPT"), ("FAU20", "SIGFAU20", "ANAU20", "SIGANAU20"),
+    ("FP", "SIGFP", "DP", "SIGDP")])
+def test_mates_are_made_of_amplitudes_and_their_differences(f, sigf, dano, sig_dano, data, tmp_path,
+                                                            caplog):
+    reflections, _, values = data
+    plus, minus = values["PLUS"], values["MINUS"]
+    both = (reflections, None, {**values, "MEAN": (plus + minus) / 2, "DANO": plus - minus})
+    path = write(tmp_path / "a.mtz", both, f"{f}:F=MEAN {sigf}:Q=SIG {dano}:D=DANO {sig_dano}:Q=2*SIG "
+                 "/nat/n FNAT:F=DF SIGFNAT:Q=SIG")
+    file, read, labels = read_anomalous(path)
+    assert labels == {"fdano": f"{f},{sigf},{dano},{sig_dano}"}
+    assert mates_of(file, labels).labels == (f, sigf, dano, sig_dano)
+    assert f"Friedel mates are made of /x/d/[{f}," in caplog.text
+    acentric = ~reflections.centric
+    np.testing.assert_allclose(read.f_plus, plus, rtol=1e-5)
+    np.testing.assert_allclose(read.f_minus[acentric], minus[acentric], rtol=1e-5)
+    # independent errors of the mates: that of the difference is twice that of the mean
+    np.testing.assert_allclose(read.sigf_plus[acentric], 2 ** 0.5 * values["SIG"][acentric], rtol=1e-5)
+
+
+def test_an_amplitude_without_a_difference_is_one_mate(data, tmp_path):
+    reflections, _, values = data
+    known = np.arange(len(reflections)) % 3 > 0
+    some = (reflections, None, {**values, "DANO": np.where(known, 0.1 * values["F"], np.nan),
+                                "SIGD": np.where(known, values["SIG"], 0.0)})
+    _, read, _ = read_anomalous(write(tmp_path / "a.mtz", some, "F:F=F SIGF:Q=SIG DANO:D=DANO "
+                                      "SIGDANO:Q=SIGD"))
+    np.testing.assert_allclose(read.f_plus[~known], values["F"][~known], rtol=1e-5)
+    assert np.isnan(read.f_minus[~known]).all()
+    assert np.isfinite(read.f_minus[known & ~reflections.centric]).all()
+
+
+DIFFERENCES = ("/nat/n FNAT:F=DF SIGFNAT:Q=SIG /hg/h FHG:F=F SIGFHG:Q=SIG DANOHG:D=0 SIGDANOHG:Q=SIG "
+               "/pt/p FPT:F=F SIGFPT:Q=SIG DANOPT:D=SIG SIGDANOPT:Q=SIG")
+
+
+def test_of_several_differences_one_is_chosen(data, tmp_path):
+    path = write(tmp_path / "a.mtz", data, DIFFERENCES)
+    with pytest.raises(InputError, match="2 sets of amplitudes with anomalous differences: "
+                                         r".*Choose with --colin-fdano '/hg/h/\[FHG,"):
+        read_anomalous(path)
+    _, _, labels = read_anomalous(path, colin_fdano="FPT,SIGFPT,DANOPT,SIGDANOPT")
+    assert labels == {"fdano": "FPT,SIGFPT,DANOPT,SIGDANOPT"}
+
+
+def test_differences_of_no_known_amplitude_are_not_guessed(data, tmp_path):
+    path = write(tmp_path / "a.mtz", data, "FA:F=F SIGFA:Q=SIG FB:F=DF SIGFB:Q=SIG DANO:D=0 "
+                 "SIGDANO:Q=SIG")
+    with pytest.raises(InputError, match="no mean amplitude with an anomalous difference of its own"):
+        read_anomalous(path)
+
+
+@pytest.mark.parametrize("other, said", [("/i/i FI:F=F SIGFI:Q=SIG DANOI:D=DF SIGDANOI:Q=SIG", True),
+                                         ("FI:F=F SIGFI:Q=SIG DANOI:D=DF SIGDANOI:Q=SIG", False)])
+def test_differences_of_another_crystal_beside_mates_are_said(other, said, data, tmp_path, caplog):
+    path = write(tmp_path / "a.mtz", data, "/pt/p F(+):G=PLUS SIGF(+):L=SIG F(-):G=MINUS SIGF(-):L=SIG "
+                 + other)
+    assert read_anomalous(path)[2] == {"fpm": "F(+),SIGF(+),F(-),SIGF(-)"}
+    assert ("there is also /i/i/[FI," in caplog.text) is said
 
 
 @pytest.mark.parametrize("columns, said", [("F:F=F FOM:W=FOM PHI:P=PHI", True), (REFMAC, False),

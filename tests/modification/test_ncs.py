@@ -20,7 +20,7 @@ from crank2_unet.modification.cycles import modify_density
 from crank2_unet.modification.engine import EmbeddedEngine
 from crank2_unet.modification.expectation import Knowledge, modify_map
 from crank2_unet.modification.ncs import NcsAverager, NcsSums, copy_weight
-from crank2_unet.modification.ncs_map import LOOK, MapAverager, operators_from_map
+from crank2_unet.modification.ncs_map import LOOKS, MapAverager, operators_from_map
 from crank2_unet.modification.ncs_mask import correlation_level
 from crank2_unet.modification.ncs_operator import Operator
 from crank2_unet.modification.ncs_search import (
@@ -136,11 +136,13 @@ def test_no_operator_comes_from_wrong_sites(crystal):
 def test_operators_are_found_in_the_map(crystal, monkeypatch):
     _, operator, data, _, _ = crystal
     # for molecules of 9 Angstrom
-    for name, value in (("_RADIUS", 8.0), ("_RESOLUTION", 3.5), ("_PEAK", (25.0, 6.0)),
-                        ("SITES_RADIUS", RADIUS)):
+    for name, value in (("_RADII", (7.0, 8.0)), ("_RESOLUTION", 3.5), ("_PEAK", (25.0, 6.0)),
+                        ("_LEAST_SHARE", 0.1), ("SITES_RADIUS", RADIUS)):
         monkeypatch.setattr(ncs_map, name, value)
     density = start(data)
-    found = operators_from_map(density)
+    # copies do not agree better than there is signal
+    assert operators_from_map(density, reliability=0.2) == []
+    found = operators_from_map(density, reliability=1.0)
     for wanted in (operator, operator.inverse()):
         assert sum(equal_by_symmetry(one, wanted, density, (4.0, 1.0)) for one in found) == 1
     assert len(found) == 2
@@ -148,29 +150,44 @@ def test_operators_are_found_in_the_map(crystal, monkeypatch):
 
 def test_no_operator_comes_from_a_map_without_copies():
     data, _, _ = noisy(blob("C 1 2 1"), fom=0.75)
-    assert operators_from_map(start(data)) == []
+    assert operators_from_map(start(data), reliability=1.0) == []
 
 
-def test_the_map_of_one_cycle_is_searched_unless_it_is_good(crystal, monkeypatch):
-    _, operator, data, _, _ = crystal
-    density, searched = start(data), []
-    monkeypatch.setattr(ncs_map, "operators_from_map", lambda map_: searched.append(map_) or [operator])
+def searched_in(monkeypatch, density, agreement, found=()):
+    """The averager after a run and the cycles in which the map was searched."""
+    cycles = []
+    monkeypatch.setattr(ncs_map, "operators_from_map",
+                        lambda map_, reliability: cycles.append(cycle) or list(found))
     averager = MapAverager(density)
-    assert averager(density, LOOK - 1, 0.3) is None and averager(density, LOOK, 0.9) is None
-    assert not searched and not averager.looked
-    for _ in range(2):  # the control and the map
-        assert averager(density, LOOK, 0.3).weight.any()
-    assert len(searched) == 1 and averager.looked
+    for cycle in range(1, 13):
+        for one in (agreement, None):  # the control, and the map, which holds nothing back
+            averager.look(density, cycle, 0.3, one)
+    return averager, cycles
+
+
+@pytest.mark.parametrize("agreement, searched", [(0.3, list(LOOKS)), (None, list(LOOKS)), (0.7, [])])
+def test_a_map_is_searched_while_it_shows_nothing_unless_it_is_good(agreement, searched, crystal,
+                                                                     monkeypatch):
+    density = start(crystal[2])
+    averager, cycles = searched_in(monkeypatch, density, agreement)
+    assert cycles == searched and averager.looked == bool(searched)
+    assert averager(density, 12) is None
+
+
+def test_a_map_that_shows_copies_is_not_searched_again(crystal, monkeypatch):
+    _, operator, data, _, _ = crystal
+    averager, cycles = searched_in(monkeypatch, start(data), 0.3, [operator])
+    assert cycles == [LOOKS[0]] and averager(start(data), 12, 0.3).weight.any()
 
 
 def test_what_sites_and_map_show_counts_once(crystal, monkeypatch):
     structure, operator, data, _, _ = crystal
     density = start(data)
-    monkeypatch.setattr(ncs_map, "operators_from_map", lambda _: [operator])
+    monkeypatch.setattr(ncs_map, "operators_from_map", lambda density, reliability: [operator])
     monkeypatch.setattr(ncs_map, "operators_from_sites",
                         lambda sites, map_: operators_from_sites(sites, map_, RADIUS))
     averager = MapAverager(density, sites_of(structure))
-    averager(density, LOOK, 0.3)
+    averager.look(density, LOOKS[0], 0.3, None)
     assert len(averager.operators) == 2  # it and its inverse
 
 
@@ -289,11 +306,10 @@ def test_copies_that_differ_are_not_averaged(crystal, tmp_path, monkeypatch, cap
 
 
 @pytest.mark.slow
-def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, monkeypatch):
+def test_the_embedded_engine_averages_by_sites(crystal, tmp_path):
     structure, operator, data, truth, mask = crystal
-    monkeypatch.setattr(ncs_map, "_GOOD", 1.0)
 
-    def run(sites, *operators, cycles=LOOK):
+    def run(sites, *operators, cycles=LOOKS[0]):
         weights = fixed_weights(soften(mask, 0.7))
         out = EmbeddedEngine(sites, operators).modify(data, weights, 0.7, cycles, tmp_path)
         phi, fom = phi_fom_from_hl(out.hl, data.reflections.allowed_phase)
@@ -311,7 +327,7 @@ def test_the_embedded_engine_averages_by_sites(crystal, tmp_path, monkeypatch):
     del lone[0][0][2:]
     how, unchanged = run(lone)
     assert how["ncs"] == [] and unchanged == pytest.approx(plain, abs=1e-5)
-    assert "ncs" not in run(lone, cycles=LOOK - 1)[0]  # it was not looked for
+    assert "ncs" not in run(lone, cycles=LOOKS[0] - 1)[0]  # it was not looked for
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """model validate: what is compared, records, kept results, workers, commands, tables and page."""
 
+import gzip
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from peptide import row_of
 from prepared import write_prepared
 
 from crank2_unet.cli.main import main
+from crank2_unet.crystal.phases import phase_difference
 from crank2_unet.errors import InputError
 from crank2_unet.modification import engine
 from crank2_unet.network.session import SolventNet
@@ -85,6 +87,45 @@ def test_a_folder_without_the_solvent_content_is_told_of(measured_set, tmp_path)
     (tmp_path / "set/meta.json").write_text("{}")
     with pytest.raises(InputError, match="meta.json does not tell the solvent content"):
         Case.read(tmp_path / "set")
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The example as a measured data set, with and without selenium in its model, and with sites of the
+    other hand."""
+    structure = gemmi.read_structure(str(ROOT / "examples/model.pdb"))
+    lacking = structure.clone()
+    for chain in lacking[0]:
+        for residue in chain:
+            for name in [atom.name for atom in residue if atom.element.name == "Se"]:
+                residue.remove_atom(name, "\0")
+    turned = gemmi.read_structure(str(ROOT / "examples/sites.pdb"))
+    for cra in turned[0].all():
+        cra.atom.pos = gemmi.Position(*(-x for x in cra.atom.pos.tolist()))
+    found = {}
+    for name, model, sites in (("whole", structure, None), ("lacking", lacking, None),
+                               ("turned", lacking, turned)):
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copy(ROOT / "examples/example.mtz", folder / "data.mtz")
+        for file in ("sites.pdb", "sequence.fasta"):
+            shutil.copy(ROOT / "examples" / file, folder)
+        if sites:
+            (folder / "sites.pdb").write_text(sites.make_pdb_string())
+        with gzip.open(folder / "model.pdb.gz", "wt") as file:
+            file.write(model.make_pdb_string())
+        (folder / "meta.json").write_text('{"validation": {"solvent_content_matthews": 0.5}}')
+        found[name] = Case.read(folder, from_sites=True)
+    return found
+
+
+def test_scatterers_that_the_model_lacks_are_part_of_the_truth(example):
+    strong = example["whole"].truth.amplitudes > np.median(example["whole"].truth.amplitudes)
+
+    def off(name):
+        phi = [example[which].truth.phi[strong] for which in (name, "whole")]
+        return phase_difference(*phi).mean()
+    # sites of the other hand are nowhere that the model's phases show anything
+    assert off("turned") > 10 and off("lacking") < 0.5 * off("turned")
 
 
 def test_masks_of_the_model_are_better_than_others(measured_set, toy_net):
