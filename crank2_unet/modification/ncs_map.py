@@ -20,7 +20,14 @@ from ..crystal.filters import local_deviation
 from ..crystal.grids import asymmetric_unit, grid_steps
 from .ncs import NcsAverager
 from .ncs_operator import Operator, PeriodicMap, refined, weighted_correlation
-from .ncs_search import SITES_RADIUS, confirmed, distinct, is_symmetry, operators_from_sites
+from .ncs_search import (
+    LEAST_CORRELATION,
+    SITES_RADIUS,
+    confirmed,
+    distinct,
+    is_symmetry,
+    operators_from_sites,
+)
 
 # Cycles whose map is searched, the second one if the first map showed nothing: the earlier, the more
 # averaging helps, but poor maps get better.
@@ -84,6 +91,9 @@ def operators_from_map(density: gemmi.FloatGrid, reliability: float) -> list[Ope
     density : map.
     reliability : share of the variance of the density that is signal, 0..1.
     """
+    most = _MOST_OF_SIGNAL * reliability
+    if most < LEAST_CORRELATION:  # nothing could be confirmed
+        return []
     low = _low_resolution(density)
     fine, found = PeriodicMap(low), []
     for radius in _RADII:
@@ -97,8 +107,7 @@ def operators_from_map(density: gemmi.FloatGrid, reliability: float) -> list[Ope
                         source + some, operator.apply(source + some)))
                     tried.append((weighted_correlation(here, there, np.ones(len(some))), operator))
         found += [operator for _, operator in sorted(tried, key=lambda one: -one[0])[:_MOST]]
-    return confirmed(distinct(found, low), density, SITES_RADIUS, _LEAST_SHARE,
-                     _MOST_OF_SIGNAL * reliability)
+    return confirmed(distinct(found, low), density, SITES_RADIUS, _LEAST_SHARE, most)
 
 
 def _low_resolution(density: gemmi.FloatGrid) -> gemmi.FloatGrid:

@@ -25,7 +25,7 @@ _AS_THEY_ARE = 3  # a cycle in which NcsAverager does not refine operators
 _LEAST_SHARE, _MOST_SHARE = 0.1, 2.0
 # Of the density with its copy there: of maps after some cycles, at full resolution, true operators have
 # 0.23 to 0.9, false ones at most 0.19.
-_LEAST_CORRELATION = 0.2
+LEAST_CORRELATION = 0.2
 # Degrees and Angstrom: operators closer than this are one, and those so close to a symmetry of the
 # crystal tell nothing new.
 _SAME, _CRYSTALLOGRAPHIC = (6.0, 3.0), (12.0, 10.0)
@@ -84,7 +84,7 @@ def confirmed(operators: Sequence[Operator], density: gemmi.FloatGrid, radius: f
         worth = averager.statistics
         order = sorted(range(len(found)), key=lambda i: -worth[i].volume)
         found = [averager.operators[i] for i in order if least < worth[i].volume < _MOST_SHARE
-                 and _LEAST_CORRELATION <= worth[i].correlation <= most
+                 and LEAST_CORRELATION <= worth[i].correlation <= most
                  and not is_symmetry(averager.operators[i], density)]
     return with_inverses(distinct(found, density), density)
 

@@ -19,6 +19,7 @@ _WORDS = (("AA", r"protein|peptide"), ("RNA", r"\b[a-z]*rna\b|ribonucleotide"),
           ("DNA", r"\bdna\b|deoxyribonucleotide"))  # of titles
 _BASES = set("ACGTUN")
 _NEVER_ALONE = set("CTU")  # without these, glycine and alanine are likelier than bases
+_ALIKE = 0.25  # share of equal letters at the same places; 0.06 for unrelated sequences
 _TITLE = 30  # letters; a title without a space is not as long
 
 
@@ -42,12 +43,31 @@ def read_sequences(path: str | Path) -> list[Sequence]:
 
     Raises
     ------
-    InputError : the file cannot be read, or has a title without a sequence.
+    InputError : the file cannot be read, has a title without a sequence, or is an alignment.
     """
-    entries = _entries(_text(path), path)
-    if not entries or not all(letters for _, letters in entries):
+    entries = [(title, letters, _clean(letters)) for title, letters in _entries(_text(path), path)]
+    if not entries or not all(letters for *_, letters in entries):
         raise InputError(f"{path} has a title without a sequence. Complete or remove it.")
-    return [_sequence(title, letters, path) for title, letters in entries]
+    _check_alignment([letters for _, letters, _ in entries], path)
+    return [_sequence(title, letters, path) for title, _, letters in entries]
+
+
+def _check_alignment(sequences: list[str], path: str | Path) -> None:
+    """Refuse sequences that are aligned, of which a crystal holds one; doubt those that may be."""
+    aligned = [re.sub(r"[\s*]", "", letters).upper() for letters in sequences]
+    if len(aligned) < 2 or len({len(letters) for letters in aligned}) > 1:
+        return
+    if any(re.search(r"[\-.]", letters) for letters in aligned):
+        raise InputError(f"{path} is an alignment: its {len(aligned)} sequences have gaps and the same "
+                         f"length, {len(aligned[0])}. Give the sequence of the crystal alone.")
+    first = aligned[0]
+    for other in aligned[1:]:
+        same = sum(a == b for a, b in zip(first, other)) / len(first)
+        if _ALIKE < same < 1:
+            _log.warning("%s: its sequences have one length, and %.0f %% of the letters are the same, "
+                         "as in an alignment. One copy is taken to hold each of them once; if the "
+                         "crystal holds one, give that alone.", path, 100 * same)
+            return
 
 
 def _text(path: str | Path) -> str:
@@ -66,7 +86,8 @@ def _text(path: str | Path) -> str:
 
 
 def _entries(text: str, path: str | Path) -> list[tuple[str, str]]:
-    """Titles and letters; in a file .pir each entry has two lines of title, with or without a code."""
+    """Titles, and letters as written; in a file .pir each entry has two lines of title, with or without
+    a code."""
     lines = [line.strip() for line in text.splitlines() if not line.startswith(";")]
     while lines and not lines[-1].strip(">"):  # some end with lines of ">" alone
         lines.pop()
@@ -90,18 +111,19 @@ def _bare(lines: list[str], path: str | Path) -> str:
         raise InputError(f'{path} cannot be read as a FASTA or PIR sequence: it has no line with ">", '
                          'and '
                          "is no sequence of letters alone.")
-    return _clean(letters)
+    return letters
 
 
 def _entry(lines: list[str], pir: bool) -> tuple[str, str]:
-    """Title and letters of one entry; that of PIR has a second line of title, or should have."""
+    """Title, and letters as written, of one entry; that of PIR has a second line of title, or should
+    have."""
     title, body = lines[0][1:].strip(), lines[1:]
     if body and (pir or re.match(f"({'|'.join(_PIR)});", title, re.IGNORECASE)):
         rest = _clean("".join(body[1:]))
         missing = re.fullmatch(r"[A-Za-z]+\*?", body[0]) and (len(body[0]) >= _TITLE or not rest)
         if not missing:
             title, body = f"{title} {body[0]}", body[1:]
-    return title, _clean("".join(body))
+    return title, "".join(body)
 
 
 def _clean(letters: str) -> str:

@@ -194,6 +194,31 @@ def test_the_second_line_of_a_pir_file_is_a_title(text, letters, tmp_path):
     assert "".join(s.letters for s in read_sequences(tmp_path / "a.pir")) == letters
 
 
+ALIGNED = ">P1;target\n\nMAKNTSCG-QLRIR\n*\n>P1;template\n\nMA--TACGVQ-KIR\n*\n"
+
+
+@pytest.mark.parametrize("name, text", [("a.pir", ALIGNED),
+                                        ("a.fasta", ">a\nMAKNT.CG\n>b\nMARNTSCG\n")])
+def test_an_alignment_is_no_content_of_a_crystal(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="is an alignment: its 2 sequences have gaps"):
+        Composition.from_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("other, doubted", [("MAKNTSCGMQLRIR", True), ("MAKNTSCGVQLRIR", False),
+                                            ("GWVRNLPDGSVEAV", False), ("MAKNTSCGMQLRI", False)])
+def test_sequences_without_gaps_that_may_be_aligned_are_doubted(other, doubted, tmp_path, caplog):
+    (tmp_path / "a.fasta").write_text(f">a\nMAKNTSCGVQLRIR\n>b\n{other}\n")
+    Composition.from_file(tmp_path / "a.fasta")
+    assert ("as in an alignment" in caplog.text) is doubted
+
+
+def test_gaps_in_one_sequence_are_no_alignment(tmp_path):
+    (tmp_path / "a.fasta").write_text(">a\nMAK-NTSCG\n>b\nMAKNTS\n")
+    (tmp_path / "b.fasta").write_text(">a\nMAKNTSCG\n>b\nMAKNTS\n")
+    assert Composition.from_file(tmp_path / "a.fasta") == Composition.from_file(tmp_path / "b.fasta")
+
+
 def test_a_peptide_of_alanine_has_its_mass_and_is_said_to_be_one(tmp_path, caplog):
     for letters, mass in ((100 * "A", 100 * ALANINE), (30 * "GA", 30 * (GLYCINE + ALANINE))):
         caplog.clear()
