@@ -253,12 +253,15 @@ def read_anomalous(path: str | Path, colin_fpm: str | None = None, colin_ipm: st
     """
     file = MtzFile(path)
     given = {"fpm": colin_fpm, "ipm": colin_ipm, "fdano": colin_fdano}
-    wanted = [role for role, text in given.items() if text] or list(_MATES)
+    named = [role for role, text in given.items() if text]
+    if len(named) > 1:
+        options = " and ".join(_MATES[role].option for role in named)
+        raise InputError(f"{options} name Friedel mates of {len(named)} kinds. Give one of them.")
     found = None
-    for role in wanted:
+    for role in named or _MATES:
         if found := file.find(_MATES[role], given[role]):
             break
-    if found and not any(given.values()):
+    if found and not named:
         _say_other_mates(file, found)
     if found is None:
         raise InputError(f"{path} has neither F(+), F(-) nor I(+), I(-) (column types GLGL or KMKM), "

@@ -206,23 +206,24 @@ def test_with_parrot(solved, stand_in, tmp_path, capsys):
     ([{}], 0.9, ["phase_completed", "dm_completed"], True),
     ([{}], 0.5, ["phase_completed", "dm_completed"], False)])
 def test_completed_sites_are_taken_if_their_map_is_better(added, expected, names, better):
-    ran = []
+    ran, mates = [], {"colin_fpm": "F(+),SIGF(+),F(-),SIGF(-)", "colin_fdano": None}
 
     class Recorded:
         """Stands in for stages."""
 
         def run(self, name, title, job, *inputs, **options):
             ran.append((name, inputs, options))
-            hand = {"outputs": {"mtz": "phased.mtz"}, "statistics": {"completion": {
+            hand = {"outputs": {"mtz": "phased.mtz", "columns": {}}, "statistics": {"completion": {
                 "added": added, "dropped": [], "split": []}}}
             return solve.Stage(Path(name), title, False, {
                 "phasing": {**hand["statistics"], "hands": [hand]},
                 "verdict": {"expected": {"correlation": expected}}})
     done = solve.Stage(Path("dm"), "", False, {
         "verdict": {"expected": {"correlation": 0.7}}})
-    first = solve._Solution("phased_other_hand.mtz", "sites_other_hand.pdb", {}, done)
-    best = solve._completed(first, Recorded(), {"sites": "mine.pdb", "scatterer": "Se"}, {"cycles": 3})
+    first = solve._Solution("phased_other_hand.mtz", "sites_other_hand.pdb", {}, mates, done)
+    phasing = {"sites": "mine.pdb", "scatterer": "Se", "colin_fdano": "F,SIGF,DANO,SIGDANO"}
+    best = solve._completed(first, Recorded(), phasing, {"cycles": 3})
     assert [name for name, *_ in ran] == names
     assert ran[0][1:] == (("phased_other_hand.mtz",), {
-        "sites": "sites_other_hand.pdb", "scatterer": "Se", "phases": "dm/dm.mtz"})
+        "sites": "sites_other_hand.pdb", "scatterer": "Se", "phases": "dm/dm.mtz", **mates})
     assert (best.phased == "phase_completed/phased.mtz") == better == (best is not first)

@@ -190,8 +190,10 @@ def test_of_several_differences_one_is_chosen(data, tmp_path):
     with pytest.raises(InputError, match="2 sets of amplitudes with anomalous differences: "
                                          r".*Choose with --colin-fdano '/hg/h/\[FHG,"):
         read_anomalous(path)
-    _, _, labels = read_anomalous(path, colin_fdano="FPT,SIGFPT,DANOPT,SIGDANOPT")
-    assert labels == {"fdano": "FPT,SIGFPT,DANOPT,SIGDANOPT"}
+    named = "FPT,SIGFPT,DANOPT,SIGDANOPT"
+    assert read_anomalous(path, colin_fdano=named)[2] == {"fdano": named}
+    with pytest.raises(InputError, match="--colin-fpm and --colin-fdano name .* of 2 kinds"):
+        read_anomalous(path, colin_fpm="A,B,C,D", colin_fdano=named)
 
 
 def test_differences_of_no_known_amplitude_are_not_guessed(data, tmp_path):

@@ -264,8 +264,8 @@ def test_reports_pages_and_kept_records(measured_set, toy_net, tmp_path):
         read([out / "validation.json", tmp_path / "other.json"])
 
 
-@pytest.mark.parametrize("name", ["measured", "measured_from_sites", "measured_without_ncs",
-                                  "simulated"])
+@pytest.mark.parametrize("name", ["measured", "measured_from_sites", "measured_last",
+                                  "measured_without_ncs", "simulated"])
 def test_tables_on_record_are_those_of_their_reports(name):
     report = read([ROOT / f"models/tables/{name}.json.gz"])
     assert render(report) + "\n" == (ROOT / f"models/tables/{name}.txt").read_text(), (
