@@ -49,9 +49,9 @@ _PEAK = 25.0, 10.0
 _STEP = 4.0, 1.0  # degrees and Angstrom, first steps of the refinement
 # What the search finds has to hold in more of the asymmetric unit than what sites show, and copies
 # cannot agree better than the signal in the map allows, up to an error.  In cycles 5 and 10 of 13 sets,
-# three of them poor ones in which a tenth of the unit lets false operators pass, those of whole molecules
-# have 0.35 and more of the unit and up to 1.1 of the signal; false ones, nearly all in maps of phase
-# errors beyond 70 degrees, have up to 0.24 of the unit, or 1.4 of the signal and more.
+# three of them poor ones in which a tenth of the unit lets false operators pass, those of whole
+# molecules have 0.35 and more of the unit and up to 1.1 of the signal; false ones, nearly all in maps
+# of phase errors beyond 70 degrees, have up to 0.24 of the unit, or 1.4 of the signal and more.
 _LEAST_SHARE, _MOST_OF_SIGNAL = 0.25, 1.2
 
 
