@@ -73,10 +73,12 @@ class MapAverager(NcsAverager):
 
     def look(self, density: gemmi.FloatGrid, cycle: int, reliability: float,
              agreement: float | None) -> None:
-        everywhere = self._everywhere and (agreement or 0.0) < _GOOD
+        if self.operators:  # refined, two may have become one, whose noise would count twice
+            self.operators = distinct(self.operators, density)
         if cycle not in LOOKS or cycle == self._last or self.operators:
             return
         self._last = cycle
+        everywhere = self._everywhere and (agreement or 0.0) < _GOOD
         if everywhere or self._sites is not None:
             self.looked = True
             by_sites = operators_from_sites(self._sites, density) if self._sites is not None else []

@@ -180,6 +180,14 @@ def test_a_map_that_shows_copies_is_not_searched_again(crystal, monkeypatch):
     assert cycles == [LOOKS[0]] and averager(start(data), 12, 0.3).weight.any()
 
 
+def test_operators_that_become_one_count_once(crystal, monkeypatch):
+    _, operator, data, _, _ = crystal
+    averager, _ = searched_in(monkeypatch, start(data), 0.3, [operator])
+    averager.operators = [operator, operator.moved(np.deg2rad([1, 0, 0]), np.array([0.2, 0, 0]))]
+    averager.look(start(data), 12, 0.3, 0.3)
+    assert averager.operators == [operator]
+
+
 def test_what_sites_and_map_show_counts_once(crystal, monkeypatch):
     structure, operator, data, _, _ = crystal
     density = start(data)
