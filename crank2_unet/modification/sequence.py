@@ -71,6 +71,7 @@ class MapSequence:
         longer = MapSequence(data, averager, self._knowledge, held_back)
         longer.map = CrystalMap(data.reflections, spread(self.map.coefficients))
         longer.phi, longer._step = spread(self.phi), spread(self._step)
+        longer._agreement = self._agreement
         return longer
 
     @property

@@ -295,6 +295,21 @@ def test_cycles_beyond_the_data_refine_operators_of_their_own(crystal, monkeypat
     assert not refused.beyond_data.used and refused.averager is averager and its_state == state
 
 
+def test_whoever_looks_for_operators_knows_how_good_the_map_is(crystal, monkeypatch):
+    """Also in the first cycle with reflections beyond the data."""
+    _, _, data, _, mask = crystal
+    monkeypatch.setattr(cycles, "_MOST", 4)
+    told = {}
+    monkeypatch.setattr(NcsAverager, "look", lambda self, density, cycle, reliability, agreement:
+                        told.setdefault(cycle, agreement))
+    out = modify_density(data, fixed_weights(soften(mask, 0.7)), None,
+                         averager=NcsAverager([], start(data)))
+    assert out.beyond_data and max(told) > 5
+    assert [cycle for cycle, agreement in told.items() if agreement is None] == [1]
+    assert [told[cycle] for cycle in (2, 5)] == [out.cycles[0].free_correlation,
+                                                 out.cycles[3].free_correlation]
+
+
 @pytest.mark.slow
 def test_copies_that_differ_are_not_averaged(crystal, tmp_path, monkeypatch, caplog):
     """Held-back amplitudes tell, however alike the map takes them to be."""
